@@ -1,0 +1,60 @@
+"""The Ray actors: thin shells around `raydnnr.evaluator.Evaluator` and `raydnnr.trainer.Trainer`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import ray
+
+from raydnnr.evaluation import Outcomes, Proposal, View
+from raydnnr.evaluator import Batch, Evaluator, EvaluatorState
+from raydnnr.plan import Plan
+from raydnnr.tools.base import Toolchain
+
+
+@ray.remote
+class EvaluatorActor:
+    """The slots of one node."""
+
+    def __init__(self, toolchain: Toolchain, n_slots: int, scratch: str) -> None:
+        self._evaluator = Evaluator(toolchain, n_slots, scratch)
+
+    def exchange(self, batch: Batch | None, wait_s: float, gather_s: float,
+                 low_water: int) -> tuple[list[Outcomes], EvaluatorState]:
+        """Take points, give back what has finished: one call, so that nothing can be lost between two."""
+        if batch is not None:
+            self._evaluator.submit(batch)
+        return self._evaluator.collect(wait_s, gather_s, low_water), self._evaluator.state()
+
+    def forget_queued(self) -> None:
+        """Drop what has not started."""
+        self._evaluator.forget_queued()
+
+    def pid(self) -> int:
+        """The actor's process, for the fault drills and for people who debug."""
+        return os.getpid()
+
+    def close(self) -> None:
+        """Kill what runs and remove the scratch directories."""
+        self._evaluator.close()
+
+
+@ray.remote
+class TrainerActor:
+    """A `Trainer` on the node that has a GPU, if one has. Keeps the rows it was sent."""
+
+    def __init__(self, plan: Plan, surrogate_dir: Path | None) -> None:
+        from raydnnr.trainer import Trainer  # the only actor that may load torch
+
+        self._trainer = Trainer(plan, surrogate_dir)
+        self._rows: View | None = None
+
+    def propose(self, new: View, iteration: int, n_points: int) -> Proposal:
+        """Choose points from all rows sent so far and the new ones."""
+        self._rows = new if self._rows is None else self._rows.extended(new)
+        return self._trainer.propose(self._rows, iteration, n_points)
+
+    def pid(self) -> int:
+        """The actor's process, for the fault drills and for people who debug."""
+        return os.getpid()

@@ -1,0 +1,177 @@
+"""From cluster settings to a running Ray: one of our own on this machine, or the one a job script has started."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import ray
+
+from raydnnr.cluster.pool import RayPool
+from raydnnr.cluster.trainer import RemoteTrainer
+from raydnnr.errors import ConfigError, RaydnnrError
+from raydnnr.plan import ClusterSettings, Plan
+from raydnnr.tools.guard import Guard
+from raydnnr.tools.slot import cpus_of_this_process
+
+log = logging.getLogger(__name__)
+
+OBJECT_STORE_BYTES = 256 * 2**20  # points and outcomes are small
+START_TRIES = 2  # Ray gives up after 30 s of its own, which a busy machine can need once
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray that is up: slots by node id, and what the trainer may ask for."""
+
+    slots: dict[str, int]
+    gpus_for_trainer: float
+    dashboard_url: str
+
+    @property
+    def n_slots(self) -> int:
+        """Physics slots of all nodes."""
+        return sum(self.slots.values())
+
+    def pool(self, plan: Plan) -> RayPool:
+        """Evaluators on every node."""
+        return RayPool(plan, self.slots)
+
+    def trainer(self, plan: Plan, surrogate_dir: Path) -> RemoteTrainer:
+        """The trainer, on a GPU where there is one."""
+        return RemoteTrainer(plan, surrogate_dir, self.gpus_for_trainer)
+
+
+@contextmanager
+def connect(settings: ClusterSettings, run_dir: Path) -> Iterator[Cluster]:
+    """Start or join Ray, and leave nothing of ours behind.
+
+    Args:
+        settings: ``address = "auto-local"`` starts a Ray for this scan alone; anything else is the address of a
+            running one.
+        run_dir: Holds the token that Ray's servers ask for.
+
+    Raises:
+        ConfigError: The address is ``auto`` (which can join somebody else's Ray), or nobody answers there.
+        RaydnnrError: Ray does not start.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without a GPU keeps its environment
+    if settings.address == "auto-local":
+        with _own_ray(settings, run_dir) as url:
+            yield _describe(settings, url)
+    else:
+        url = _join(settings.address)
+        try:
+            yield _describe(settings, url)
+        finally:
+            ray.shutdown()
+
+
+def _join(address: str) -> str:
+    if address == "auto":
+        raise ConfigError("cluster.address: 'auto' can join another user's Ray; give host:port, or 'auto-local'")
+    try:
+        return str(ray.init(address=address, log_to_driver=False, configure_logging=False).dashboard_url)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"cluster.address: no Ray answers at {address!r} ({error}); is the job that starts it "
+                          "running, and RAY_AUTH_TOKEN_PATH its token?") from error
+
+
+@contextmanager
+def _own_ray(settings: ClusterSettings, run_dir: Path) -> Iterator[str]:
+    """A Ray on this machine, on loopback, with a token; its processes and files go when the driver goes, however."""
+    _write_token(run_dir / "ray-token")
+    folder = Path(tempfile.mkdtemp(prefix="rdn-", dir=_short_folder()))
+    guard = Guard.start()
+    guard.add_folder(folder)
+    try:
+        url = _start_ray(settings, folder)
+        for process in _ray_processes():
+            guard.add_process(process.pid)
+        yield url
+    finally:
+        ray.shutdown()
+        guard.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_token(path: Path) -> None:
+    """A new token for this Ray alone, readable by its owner only."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(secrets.token_hex(32))
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path.resolve())
+
+
+def _short_folder() -> str:
+    """Where Ray's sockets fit: their paths end at 107 characters."""
+    folder = tempfile.gettempdir()
+    return folder if len(folder) <= 30 else "/tmp"
+
+
+def _start_ray(settings: ClusterSettings, folder: Path) -> str:
+    slots = settings.slots or cpus_of_this_process()
+    for attempt in range(1, START_TRIES + 1):
+        try:
+            context = ray.init(
+                address="local", num_cpus=max(slots, cpus_of_this_process()), dashboard_host="127.0.0.1",
+                include_dashboard=True, object_store_memory=OBJECT_STORE_BYTES, _temp_dir=str(folder),
+                log_to_driver=False, configure_logging=False,
+            )
+            return str(context.dashboard_url)
+        except (RuntimeError, ConnectionError, TimeoutError, OSError) as error:
+            ray.shutdown()
+            if attempt == START_TRIES:
+                raise RaydnnrError(f"Ray does not start on this machine ({error}); --inline runs without it") from error
+            log.warning("Ray did not start (%s); once more", error)
+            time.sleep(1.0)
+    raise AssertionError("unreachable")
+
+
+def _ray_processes() -> list[psutil.Process]:
+    """What `ray.init` has started below this process."""
+    return psutil.Process().children(recursive=True)
+
+
+def _describe(settings: ClusterSettings, url: str) -> Cluster:
+    """Slots by node, and the trainer's share of a GPU: none where there is none, so that it never waits for one."""
+    cpus = {n["NodeID"]: int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]}
+    slots = _shared_out(settings.slots, {k: v for k, v in cpus.items() if v})
+    if not slots:
+        raise RaydnnrError("the Ray cluster has no node with a CPU; see its dashboard")
+    gpus = float(ray.cluster_resources().get("GPU", 0.0))
+    wanted = 1.0 if settings.gpus_for_trainer is None else settings.gpus_for_trainer
+    return Cluster(slots, min(wanted, gpus), url)
+
+
+def _shared_out(n_slots: int | None, cpus: dict[str, int]) -> dict[str, int]:
+    """``n_slots`` over the nodes in proportion to their CPUs; one per CPU if None.
+
+    >>> _shared_out(None, {"a": 2, "b": 4})
+    {'a': 2, 'b': 4}
+    >>> _shared_out(8, {"a": 2, "b": 4})
+    {'a': 3, 'b': 5}
+    >>> _shared_out(1, {"a": 2, "b": 4})
+    {'b': 1}
+    """
+    if n_slots is None:
+        return cpus
+    total, given, shares = sum(cpus.values()), 0, {}
+    for k, node in enumerate(cpus, 1):
+        upto = round(n_slots * sum(list(cpus.values())[:k]) / total)
+        if upto > given:
+            shares[node] = upto - given
+        given = max(given, upto)
+    return shares

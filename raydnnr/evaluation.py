@@ -1,0 +1,239 @@
+"""The evaluation table: what goes to the physics, what comes back, and the row that remains.
+
+Shapes: **N** points, **P** scanned parameters, **K** observables.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydnnr.errors import ConfigError
+from raydnnr.expressions import Expression
+from raydnnr.likelihoods import Likelihood, get_losses
+from raydnnr.space import ParameterSpace
+
+Array = NDArray[np.float64]
+
+
+class Status(enum.IntEnum):
+    """How an evaluation ended. ``FAILED`` (the code broke) is never merged with ``INVALID`` (the physics said no)."""
+
+    OK = 0
+    INVALID = 1
+    FAILED = 2
+
+
+class Source(Protocol):
+    """Where an observable is read: ``tool`` names the tool; the rest is that tool kind's own address."""
+
+    @property
+    def tool(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observable:
+    """A number read from a tool (``source``) or computed from earlier values (``expression``).
+
+    ``valid``: outside ``[low, high]`` the point is invalid and the chain stops.
+    """
+
+    name: str
+    source: Source | None = None
+    expression: Expression | None = None
+    likelihood: Likelihood
+    valid: tuple[float, float] | None = None
+    unit: str = ""
+    latex: str = ""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a tool sees of a point: scanned, fixed and derived values, by name."""
+
+    space: ParameterSpace
+    derived: Mapping[str, Expression] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All parameters in the order of the configuration, then the derived values."""
+        return (*self.space.names, *self.derived)
+
+    def columns(self, x: Array) -> dict[str, Array]:
+        """Values by name, each (N,), for points ``x`` (N, P); a derived value is NaN where it is not defined."""
+        values = self.space.columns(x)
+        for name, expression in self.derived.items():
+            values[name] = expression.evaluate(values)
+        return values
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """Points chosen for physics, before they have a number.
+
+    ``x`` (N, P) physical units; ``origin`` (N,) the proposal source's word for each point;
+    ``nll_predicted`` (N,), NaN where no surrogate was asked; ``report`` of the training behind it.
+    """
+
+    x: Array
+    origin: Sequence[str]
+    nll_predicted: Array
+    report: TrainingReport | None = None
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """One training of the surrogate: losses are mean squared errors in the scaled target."""
+
+    n_points: int
+    epochs: int
+    loss: float
+    validation_loss: float
+    seconds: float
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class Points:
+    """Committed points of one iteration on their way to the physics."""
+
+    point_id: NDArray[np.int64]
+    iteration: int
+    x: Array
+    origin: Sequence[str]
+    nll_predicted: Array
+
+    def __len__(self) -> int:
+        return len(self.point_id)
+
+    def take(self, rows: NDArray[Any]) -> Points:
+        """The points of these rows (a mask or indices)."""
+        index = np.arange(len(self))[rows]
+        return Points(self.point_id[index], self.iteration, self.x[index],
+                      [self.origin[i] for i in index], self.nll_predicted[index])
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What the physics made of some points, as columns.
+
+    ``observables`` (N, K): NaN was not computed. ``reason``: empty for `Status.OK`, else a first line that
+    can be counted, then details. ``finished``: Unix time in s. ``files``: kept output files of a point, by point id,
+    as a name -> bytes mapping.
+    """
+
+    point_id: NDArray[np.int64]
+    observables: Array
+    status: NDArray[np.int8]
+    reason: Sequence[str]
+    attempts: NDArray[np.int8]
+    seconds: Array
+    host: str
+    finished: Array
+    files: Mapping[int, Mapping[str, bytes]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.point_id)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Outcomes with their losses (N, K) and NLL (N,)."""
+
+    outcomes: Outcomes
+    losses: Array
+    nll: Array
+
+
+def score(outcomes: Outcomes, likelihoods: Mapping[str, Likelihood]) -> Scored:
+    """Losses and NLL of some outcomes.
+
+    The NLL is the sum of the losses; an observable that was not computed costs the maximum
+    (`raydnnr.likelihoods.MAX_LOSS`). A failed point has no NLL: its losses and NLL are NaN.
+
+    Args:
+        outcomes: From a pool.
+        likelihoods: By observable name, in the order of the columns of ``outcomes.observables``.
+    """
+    columns = {name: outcomes.observables[:, k] for k, name in enumerate(likelihoods)}
+    losses = np.empty((len(outcomes), len(likelihoods)))
+    for k, loss in enumerate(get_losses(columns, likelihoods).values()):
+        losses[:, k] = loss
+    losses[outcomes.status == Status.FAILED] = np.nan
+    return Scored(outcomes, losses, losses.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class View:
+    """Everything known when points are proposed: finished evaluations (any order), and pending points.
+
+    ``n_proposed`` counts the points ever proposed by the scan (bootstrap included, seed tables not).
+    """
+
+    point_id: NDArray[np.int64]
+    x: Array
+    observables: Array
+    nll: Array
+    status: NDArray[np.int8]
+    pending: Array
+    n_proposed: int
+
+    def rows(self, start: int) -> View:
+        """The finished rows from ``start`` on (rows are only ever appended), and all pending points."""
+        return View(self.point_id[start:], self.x[start:], self.observables[start:], self.nll[start:],
+                    self.status[start:], self.pending, self.n_proposed)
+
+    def extended(self, new: View) -> View:
+        """These rows and newer ones; what is pending is what is pending in ``new``."""
+        def join(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
+            return np.concatenate([a, b])
+
+        return View(join(self.point_id, new.point_id), join(self.x, new.x), join(self.observables, new.observables),
+                    join(self.nll, new.nll), join(self.status, new.status), new.pending, new.n_proposed)
+
+    def in_order(self) -> View:
+        """The same rows in the order of their point ids."""
+        order = np.argsort(self.point_id, kind="stable")
+        return View(self.point_id[order], self.x[order], self.observables[order], self.nll[order],
+                    self.status[order], self.pending, self.n_proposed)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Where a scan stands. Rows that came from a seed table (origin ``csv``) are not counted.
+
+    ``iterations``: active-learning iterations opened and finished (the bootstrap is iteration 0 and not counted).
+    ``seconds``: since this driver started. ``reasons``: the most frequent reasons of points that were not ok.
+    """
+
+    evaluations: int = 0
+    good: int = 0
+    ok: int = 0
+    invalid: int = 0
+    failed: int = 0
+    iterations: int = 0
+    pending: int = 0
+    best_nll: float = float("nan")
+    seconds: float = 0.0
+    reasons: tuple[tuple[str, int], ...] = ()
+
+
+RESERVED = frozenset({"point_id", "iteration", "origin", "nll", "nll_predicted", "status", "reason", "attempts",
+                      "seconds", "host", "finished"})
+
+
+def check_column_name(where: str, name: str) -> None:
+    """Refuse a name that cannot be a column, a Python identifier and a word of an expression at once.
+
+    Raises:
+        ConfigError: The name is empty, not an identifier, or one of the table's own columns.
+    """
+    if not name.isidentifier() or not name.isascii():
+        raise ConfigError(f"{where}: {name!r} is not a name; use letters, digits and '_', not starting with a digit")
+    if name in RESERVED or name.startswith("loss_"):
+        raise ConfigError(f"{where}: {name!r} is a column of the evaluation table; choose another name")

@@ -1,0 +1,248 @@
+"""SLHA: the text that spectrum generators read and write (hep-ph/0311123, arXiv:0801.0045) <-> blocks and decays.
+
+Tolerant of what real codes write, and never wrong in silence:
+
+- ``BLOCK``/``Block``/``block``, tabs, CRLF, comments, bytes that are not ASCII;
+- Fortran's numbers: ``1.0D+03``, and an exponent that has lost its E (``0.148232-104``);
+- NaN, Infinity and ``****`` (a field too narrow) are NaN or infinity; any other text where a number is asked for is
+  an `SlhaError`;
+- a block written several times at different scales ``Q=``: the first one is meant unless a scale is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from raydnnr.errors import SlhaError, did_you_mean
+
+Key = tuple[int, ...]
+
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+|[+-]\d+)?")
+_BARE_EXPONENT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([+-]\d+)")
+_NOT_A_NUMBER = re.compile(r"[+-]?(nan(\([^)]*\))?|\*+|1\.#(ind|qnan))", re.IGNORECASE)
+_INFINITE = re.compile(r"([+-]?)(inf(inity)?|1\.#inf)", re.IGNORECASE)
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+@dataclass
+class Block:
+    """One block: ``entries`` maps a key to its fields after the key, ``q`` is its scale in GeV if it has one."""
+
+    name: str
+    q: float | None = None
+    lines: list[list[str]] = field(default_factory=list)
+
+    def fields(self, key: Key) -> list[list[str]]:
+        """What stands after ``key`` in each line that begins with it."""
+        n = len(key)
+        words = [str(k) for k in key]
+        return [line[n:] for line in self.lines
+                if len(line) > n and all(_same_index(a, b) for a, b in zip(line, words, strict=False))]
+
+
+@dataclass
+class Decay:
+    """The decays of one particle: ``width`` in GeV, and lines of branching ratio, number of daughters, daughters."""
+
+    pdg: int
+    width: str
+    lines: list[list[str]] = field(default_factory=list)
+
+
+@dataclass
+class Slha:
+    """An SLHA file.
+
+    Example:
+        >>> text = "Block MASS  # pole masses\\n  25  1.2509D+02  # h0\\nDECAY 25 4.1E-03\\n 5.8E-1 2 5 -5\\n"
+        >>> spectrum = Slha.parse(text)
+        >>> spectrum.get("MASS", [25]), spectrum.width(25), spectrum.branching_ratio(25, [-5, 5])
+        (125.09, 0.0041, 0.58)
+    """
+
+    blocks: list[Block] = field(default_factory=list)
+    decays: list[Decay] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, text: str | bytes) -> Slha:
+        """Read a whole file.
+
+        Args:
+            text: Its content. Bytes that are not UTF-8 are read as Latin-1. A last line without its line end is
+                taken for one that was cut, and an error: half a number is still a number.
+
+        Raises:
+            SlhaError: No block or decay in it, a line before the first block, or a cut last line.
+        """
+        if isinstance(text, bytes):
+            try:
+                text = text.decode("utf-8")
+            except UnicodeDecodeError:
+                text = text.decode("latin-1")
+        spectrum = cls()
+        where: Block | Decay | None = None
+        for line in text.splitlines():
+            words = line.partition("#")[0].split()
+            if not words:
+                continue
+            first = words[0].upper()
+            if first == "BLOCK":
+                spectrum.blocks.append(where := _block(words))
+            elif first == "DECAY":
+                spectrum.decays.append(where := _decay(words))
+            elif first == "XSECTION":
+                where = Block("XSECTION", lines=[words[1:]])
+                spectrum.blocks.append(where)
+            elif where is None:
+                raise SlhaError(f"not SLHA: {line.strip()[:60]!r} stands before the first block")
+            else:
+                where.lines.append(words)
+        if where is None:
+            raise SlhaError(f"not SLHA: no block and no decay in {len(text)} characters")
+        if not text.endswith(("\n", "\r")):
+            raise SlhaError(f"the file ends in the middle of a line: {text.splitlines()[-1].strip()[:60]!r}")
+        return spectrum
+
+    def get(self, block: str, key: Sequence[int], q: float | None = None) -> float:
+        """A number.
+
+        Args:
+            block: Its name, in any case.
+            key: Its indices; empty for a block that holds one number (``ALPHA``).
+            q: Scale in GeV, where a block is there at several (to one part in a thousand).
+
+        Returns:
+            The number, NaN or infinite where the code wrote that.
+
+        Raises:
+            SlhaError: No such block, scale or entry, or a text that is no number.
+        """
+        words = self._entry(block, tuple(key), q)
+        if len(words) != 1:
+            raise SlhaError(f"block {block.upper()} has {' '.join(words)[:60]!r} at {_show(key)}, not one number")
+        return number(words[0], f"block {block.upper()} entry {_show(key)}")
+
+    def text(self, block: str, key: Sequence[int], q: float | None = None) -> str:
+        """What stands at ``key``, as text. Raises SlhaError where `get` does for a missing entry."""
+        return " ".join(self._entry(block, tuple(key), q))
+
+    def width(self, pdg: int) -> float:
+        """Total width of a particle, GeV. Raises SlhaError without its DECAY."""
+        return number(self._decay(pdg).width, f"DECAY {pdg}")
+
+    def branching_ratio(self, pdg: int, daughters: Iterable[int]) -> float:
+        """Branching ratio into exactly these daughters, in any order; 0 where the particle's DECAY does not list them.
+
+        Raises:
+            SlhaError: The particle has no DECAY.
+        """
+        wanted = sorted(daughters)
+        for line in self._decay(pdg).lines:
+            if len(line) < 3 or not all(_INTEGER.fullmatch(w) for w in line[1:]):
+                raise SlhaError(f"DECAY {pdg}: {' '.join(line)[:60]!r} is not a branching ratio and its daughters")
+            if sorted(int(w) for w in line[2:]) == wanted:
+                return number(line[0], f"DECAY {pdg} into {wanted}")
+        return 0.0
+
+    def spinfo(self) -> tuple[list[str], list[str]]:
+        """Warnings (entry 3) and errors (entry 4) of the spectrum calculator, from SPINFO."""
+        lines = [" ".join(words) for words in self._spinfo(3)], [" ".join(words) for words in self._spinfo(4)]
+        return lines
+
+    def dump(self) -> str:
+        """The file again, without its comments; `parse` gives an equal value back."""
+        out = []
+        for block in self.blocks:
+            scale = "" if block.q is None else f" Q= {block.q!r}"
+            out += [f"Block {block.name}{scale}", *(f"  {'  '.join(line)}" for line in block.lines)]
+        for decay in self.decays:
+            out += [f"DECAY {decay.pdg} {decay.width}", *(f"  {'  '.join(line)}" for line in decay.lines)]
+        return "\n".join(out) + "\n"
+
+    def _spinfo(self, key: int) -> list[list[str]]:
+        return [words for block in self.blocks if block.name == "SPINFO" for words in block.fields((key,))]
+
+    def _entry(self, block: str, key: Key, q: float | None) -> list[str]:
+        same = [b for b in self.blocks if b.name == block.upper()]
+        if not same:
+            names = sorted({b.name for b in self.blocks})
+            raise SlhaError(f"no block {block.upper()}; there are {', '.join(names)[:200]}."
+                            + did_you_mean(block.upper(), names))
+        if q is not None:
+            same = [b for b in same if b.q is not None and math.isclose(b.q, q, rel_tol=1e-3)]
+            if not same:
+                raise SlhaError(f"block {block.upper()} is not there at Q = {q:g} GeV")
+        for b in same:
+            if not key and b.lines:
+                return b.lines[0]
+            if found := b.fields(key):
+                return found[0]
+        raise SlhaError(f"block {block.upper()} has no entry {_show(key)}")
+
+    def _decay(self, pdg: int) -> Decay:
+        for decay in self.decays:
+            if decay.pdg == pdg:
+                return decay
+        raise SlhaError(f"no DECAY of {pdg}")
+
+
+def number(word: str, where: str = "") -> float:
+    """A number as codes write it.
+
+    Raises:
+        SlhaError: It is none.
+
+    Example:
+        >>> [number(w) for w in ("1.0D+03", "0.148232-104", ".5", "1E2")]
+        [1000.0, 1.48232e-105, 0.5, 100.0]
+        >>> number("1.2.3", "block MASS entry 25")
+        Traceback (most recent call last):
+        ...
+        raydnnr.errors.SlhaError: block MASS entry 25: '1.2.3' is not a number
+    """
+    try:
+        if word.isascii() and "_" not in word:
+            return float(word)  # also nan and inf
+    except ValueError:
+        pass
+    if _NUMBER.fullmatch(word):
+        return float(_BARE_EXPONENT.sub(r"\1e\2", word.replace("D", "E").replace("d", "e")))
+    if _NOT_A_NUMBER.fullmatch(word):
+        return math.nan
+    if match := _INFINITE.fullmatch(word):
+        return -math.inf if match[1] == "-" else math.inf
+    raise SlhaError(f"{where}: {word[:40]!r} is not a number" if where else f"{word[:40]!r} is not a number")
+
+
+def format_value(value: float) -> str:
+    """A number as SLHA readers expect it, to full precision.
+
+    >>> format_value(1500.0)
+    '1.5000000000000000E+03'
+    """
+    return f"{value:.16E}"
+
+
+def _block(words: list[str]) -> Block:
+    if len(words) < 2:
+        raise SlhaError("a BLOCK line without a name")
+    rest = " ".join(words[2:])
+    match = re.match(r"[Qq]\s*=\s*(\S+)", rest)
+    return Block(words[1].upper(), number(match[1], f"scale of block {words[1]}") if match else None)
+
+
+def _decay(words: list[str]) -> Decay:
+    if len(words) < 3 or not _INTEGER.fullmatch(words[1]):
+        raise SlhaError(f"{' '.join(words)[:60]!r}: a DECAY line is DECAY, a PDG number and a width")
+    return Decay(int(words[1]), words[2])
+
+
+def _same_index(word: str, index: str) -> bool:
+    return word == index or (word.lstrip("+").lstrip("0") or "0") == index
+
+
+def _show(key: Sequence[int]) -> str:
+    return "[" + ", ".join(str(k) for k in key) + "]"
