@@ -131,7 +131,7 @@ class Plan:
         _check_names(self)
         _check_observables(self)
         if not self.space.n_params:
-            raise ConfigError("parameters: nothing to scan; give one parameter at least a range {low = ..., high = ...}")
+            raise ConfigError("parameters: nothing to scan; give at least one a range {low = ..., high = ...}")
         if not any(not isinstance(o.likelihood, Off) for o in self.observables):
             raise ConfigError("observables: no likelihood; give at least one observable a likelihood other than 'off'")
 

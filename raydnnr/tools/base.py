@@ -122,6 +122,7 @@ class Tool(abc.ABC):
         Raises:
             ConfigError: The tool uses a name that no parameter or earlier tool has.
         """
+        return None
 
     def uses(self, names: Iterable[str]) -> set[str]:
         """Those of ``names`` it may use. All of them where that cannot be known."""
@@ -370,7 +371,8 @@ class _Rows:
         else:
             self.results.values[self.alive, k] = column
 
-    def drop(self, bad: NDArray[np.bool_], reason: Callable[[int], str], status: Status | NDArray[np.int8] = Status.INVALID) -> None:
+    def drop(self, bad: NDArray[np.bool_], reason: Callable[[int], str],
+             status: Status | NDArray[np.int8] = Status.INVALID) -> None:
         """Stop the points where ``bad`` (a mask over those alive); ``reason`` of each by its place among them."""
         if not bad.any():
             return
