@@ -90,7 +90,7 @@ class Store:
                                         "choose another --run-dir")
             Claim.take(run_dir).release()
             run_dir.rename(f"{run_dir}.old-{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}")
-        _check_identity(run_dir, plan)
+        check_identity(run_dir, plan)
         try:
             run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         except OSError as error:
@@ -493,7 +493,7 @@ def _identity(plan: StoredPlan) -> str:
     return json.dumps({**Layout(plan).metadata, "physics": plan.physics}, indent=1, default=repr) + "\n"
 
 
-def _check_identity(run_dir: Path, plan: StoredPlan) -> None:
+def check_identity(run_dir: Path, plan: StoredPlan) -> None:
     """Refuse a folder that holds another scan, or anything else."""
     path = run_dir / "identity.json"
     if not path.exists():

@@ -69,8 +69,8 @@ class Tool(abc.ABC):
     memory_limit_gib: float | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", self.name):
-            raise ConfigError(f"tools: name = {self.name!r} is not a name; use letters, digits and '_'")
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", self.name):
+            raise ConfigError(f"name: {self.name!r} cannot name a tool; use letters, digits and '_'")
         conditions = [self.conditions] if isinstance(self.conditions, str | Expression) else self.conditions
         parsed = tuple(Expression(c) if isinstance(c, str) else c for c in conditions)
         object.__setattr__(self, "conditions", parsed)
@@ -138,7 +138,7 @@ class Tool(abc.ABC):
 
     def _need_positive(self, key: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise ConfigError(f"tools.{self.name}.{key}: got {value!r}; use a number > 0")
+            raise ConfigError(f"{key}: got {value!r}; use a number > 0")
 
 
 @runtime_checkable

@@ -11,6 +11,7 @@ the standard library, and those late.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -106,8 +107,7 @@ def finish(groups: set[int], folders: set[str]) -> None:
     while _alive(groups) and time.monotonic() < deadline:
         time.sleep(0.02)
     for _ in range(2):  # a second look: for what was only being born at the first
-        if not _signal_all(groups, folders, _KILL):
-            break
+        _signal_all(groups, folders, _KILL)
         time.sleep(0.1)
     import shutil
 
@@ -125,17 +125,12 @@ def _note(line: bytes, groups: set[int], folders: set[str]) -> None:
         groups.discard(int(line[1:]))
 
 
-def _signal_all(groups: set[int], folders: set[str], number: int) -> int:
-    """Signal everything that is left; how much that was."""
-    found = 0
+def _signal_all(groups: set[int], folders: set[str], number: int) -> None:
+    """Signal everything that is left."""
     for send, targets in ((os.killpg, groups), (os.kill, _marked(folders))):
         for target in targets:
-            try:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 send(target, number)
-                found += 1
-            except (ProcessLookupError, PermissionError):
-                pass
-    return found
 
 
 def _alive(groups: set[int]) -> bool:

@@ -109,12 +109,16 @@ class Child:
             stderr=null if stderr is None else stderr, start_new_session=True,
         )
         self.pid = self._process.pid
-        groups.add(self.pid)
-        if _HAS_PRLIMIT:
-            _limit(self.pid, limits)
         self._pidfd = _pidfd(self.pid)
         self._returncode: int | None = None
         self._reaped = False
+        try:
+            groups.add(self.pid)
+            if _HAS_PRLIMIT:
+                _limit(self.pid, limits)
+        except BaseException:
+            self.reap()
+            raise
 
     @property
     def pidfd(self) -> int | None:
@@ -247,6 +251,8 @@ def _limit(pid: int, limits: Limits) -> None:
                   (resource.RLIMIT_CORE, 0))
         for what, value in wanted:
             if value is not None:
+                hard = resource.getrlimit(what)[1]  # the child has ours, and nobody may raise it
+                value = value if hard == resource.RLIM_INFINITY else min(value, hard)
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     resource.prlimit(pid, what, (value, value))
 

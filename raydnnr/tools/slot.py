@@ -203,25 +203,25 @@ class _Owner:
         """None if it is no scratch root of this user."""
         match = _NAME.fullmatch(entry.name)
         with contextlib.suppress(OSError):
-            if match and entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid():
+            ours = entry.is_dir(follow_symlinks=False) and entry.stat(follow_symlinks=False).st_uid == os.getuid()
+            if match and ours:
                 return cls(int(match[2]), int(match[3]))
         return None
 
     def gone(self, root: Path) -> bool:
         """Whether no process can own this root any more."""
         try:
-            owner = open(root / _OWNER, encoding="utf-8")
+            with open(root / _OWNER, encoding="utf-8") as owner:
+                host, boot, *_ = (*owner.read().split("\n"), "", "")
+                if host != socket.gethostname():
+                    return False
+                if boot and boot != _boot_id():
+                    return True
+                return not _is_alive(self.pid, self.start_time) and not _is_locked(owner.fileno())
         except FileNotFoundError:
             return not any(root.iterdir()) and not _is_alive(self.pid, self.start_time)
         except OSError:
             return False
-        with owner:
-            host, boot, *_ = (*owner.read().split("\n"), "", "")
-            if host != socket.gethostname():
-                return False
-            if boot and boot != _boot_id():
-                return True
-            return not _is_alive(self.pid, self.start_time) and not _is_locked(owner.fileno())
 
 
 def _is_locked(fd: int) -> bool:

@@ -1,0 +1,211 @@
+"""Progress: what a person sees while a scan runs, and ``status.json`` for everybody else."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import socket
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raydnnr.evaluation import Summary, TrainingReport
+from raydnnr.journal import write_atomically
+from raydnnr.plan import Plan
+from raydnnr.pool import PoolState
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+log = logging.getLogger("raydnnr")
+
+SCREEN_S = 0.25  # between two pictures of the live display
+LINE_S = 10.0  # between two log lines
+FILE_S = 2.0  # between two writes of status.json
+RATE_WINDOW_S = 60.0  # the rate shown is that of the last minute
+
+
+class Progress:
+    """Watches a scan: a live display on a terminal, log lines elsewhere, and ``status.json``.
+
+    Args:
+        plan: What is scanned.
+        run_dir: Where ``status.json`` goes.
+        show: Whether anything is shown at all.
+        dashboard_url: Of Ray, to be shown.
+    """
+
+    def __init__(self, plan: Plan, run_dir: Path, show: bool = True, dashboard_url: str = "") -> None:
+        self._plan, self._run_dir, self._url = plan, run_dir, dashboard_url
+        self._history: deque[tuple[float, int, int]] = deque()
+        self._events: deque[str] = deque(maxlen=4)
+        self._live: Live | None = None
+        self._line_due = self._screen_due = self._file_due = 0.0
+        self._last_iteration = -1
+        self._state: tuple[Summary, PoolState, TrainingReport | None] | None = None
+        self._show = show
+        if show and sys.stderr.isatty():
+            self._start_live()
+
+    def __call__(self, summary: Summary, pool: PoolState, report: TrainingReport | None) -> None:
+        """One look at the scan; cheap, called at every turn of the loop."""
+        now = time.monotonic()
+        self._state = summary, pool, report
+        if not self._history or now - self._history[-1][0] > 0.2:
+            self._history.append((now, summary.evaluations, summary.good))
+            while now - self._history[0][0] > RATE_WINDOW_S:
+                self._history.popleft()
+        if now >= self._file_due:
+            self._file_due = now + FILE_S
+            self.write_status("running")
+        if self._live and now >= self._screen_due:
+            self._screen_due = now + SCREEN_S
+            self._live.update(self._picture(), refresh=True)
+        elif self._show and not self._live and (now >= self._line_due or summary.iterations != self._last_iteration):
+            self._line_due, self._last_iteration = now + LINE_S, summary.iterations
+            print(self._line(), file=sys.stderr, flush=True)
+
+    def event(self, text: str) -> None:
+        """Something worth a line of its own."""
+        self._events.append(f"{time.strftime('%H:%M:%S')} {text}")
+
+    def close(self) -> None:
+        """Leave the last picture on the screen."""
+        if self._live:
+            self._live.update(self._picture(), refresh=True)
+            self._live.stop()
+            self._live = None
+
+    def write_status(self, state: str, reason: str = "") -> None:
+        """Write ``status.json``: state (running, finished, stopped, failed), counts, rates, who runs it."""
+        summary, pool, report = self._state or (Summary(), PoolState(0, 0, 0, math.nan), None)
+        status: dict[str, Any] = {
+            "state": state, "reason": reason, "name": self._plan.name, "updated": time.time(),
+            "host": socket.gethostname(), "pid": os.getpid(), "dashboard": self._url,
+            "evaluations": summary.evaluations, "good": summary.good, "valid": summary.ok, "invalid": summary.invalid,
+            "failed": summary.failed, "iterations": summary.iterations, "pending": summary.pending,
+            "best_nll": _number(summary.best_nll), "threshold_value": self._plan.stop.threshold_value,
+            "seconds": round(summary.seconds, 1), "evaluations_per_s": _number(self._rate()),
+            "seconds_left": _number(self._seconds_left()), "slots": pool.n_slots, "slots_busy": pool.busy,
+            "queued": pool.queued, "seconds_per_point": _number(pool.seconds_per_point),
+            "workers_lost": pool.workers_lost, "reasons": [list(r) for r in summary.reasons],
+            "training": None if report is None else {
+                "points": report.n_points, "epochs": report.epochs, "loss": _number(report.loss),
+                "validation_loss": _number(report.validation_loss), "seconds": round(report.seconds, 2),
+                "device": report.device},
+        }
+        try:
+            write_atomically(self._run_dir / "status.json", json.dumps(status).encode())
+        except OSError as error:
+            log.warning("status.json cannot be written: %s", error)
+
+    # ---- numbers
+
+    def _rate(self) -> float:
+        """Evaluations per second, lately; NaN before two looks."""
+        (t0, n0, _), (t1, n1, _) = (self._history[0], self._history[-1]) if self._history else ((0, 0, 0), (0, 0, 0))
+        return (n1 - n0) / (t1 - t0) if t1 > t0 else math.nan
+
+    def _recent_hit_rate(self) -> float:
+        (_, n0, g0), (_, n1, g1) = (self._history[0], self._history[-1]) if self._history else ((0, 0, 0), (0, 0, 0))
+        return (g1 - g0) / (n1 - n0) if n1 > n0 else math.nan
+
+    def _seconds_left(self) -> float:
+        """Until the first stop rule that can be foreseen, at the present rate; NaN if none can."""
+        if self._state is None:
+            return math.nan
+        summary, stop, rate = self._state[0], self._plan.stop, self._rate()
+        left = []
+        if rate > 0 and stop.max_evaluations:
+            left.append((stop.max_evaluations - summary.evaluations) / rate)
+        if rate > 0 and stop.points and (hits := self._recent_hit_rate()) > 0:
+            left.append((stop.points - summary.good) / (rate * hits))
+        if stop.max_hours:
+            left.append(3600 * stop.max_hours - summary.seconds)
+        return max(0.0, min(left)) if left else math.nan
+
+    # ---- pictures
+
+    def _line(self) -> str:
+        assert self._state is not None
+        s, pool, report = self._state
+        words = [
+            f"[{_clock(s.seconds)}]", f"{s.evaluations} evaluations", f"{s.good}{self._wanted()} good",
+            f"hit rate {_percent(s.good, s.evaluations)}", f"best NLL {s.best_nll:.4g}",
+            f"iteration {s.iterations}", f"slots {pool.busy}/{pool.n_slots}", f"queue {pool.queued}",
+        ]
+        if s.failed or s.invalid:
+            words.append(f"{s.invalid} invalid, {s.failed} failed")
+        if report:
+            words.append(f"loss {report.loss:.3g} ({report.n_points} points, {report.seconds:.1f} s)")
+        if not math.isnan(left := self._seconds_left()):
+            words.append(f"about {_clock(left)} left")
+        return "  ".join(words)
+
+    def _wanted(self) -> str:
+        return f"/{self._plan.stop.points}" if self._plan.stop.points else ""
+
+    def _start_live(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
+        self._live.start()
+
+    def _picture(self) -> RenderableType:
+        from rich.panel import Panel
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+
+        summary, pool, report = self._state or (Summary(), PoolState(0, 0, 0, math.nan), None)
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", justify="right")
+        grid.add_column()
+        rate = self._rate()
+        grid.add_row("evaluations", f"{summary.evaluations}   {'' if math.isnan(rate) else f'{rate:.3g} per s'}")
+        grid.add_row("good points", f"[bold green]{summary.good}{self._wanted()}[/]")
+        if self._plan.stop.points:
+            grid.add_row("", ProgressBar(total=self._plan.stop.points, completed=summary.good, width=40))
+        grid.add_row("hit rate", f"{_percent(summary.good, summary.evaluations)} in all, "
+                                 f"{_share(self._recent_hit_rate())} lately")
+        grid.add_row("best NLL", f"{summary.best_nll:.5g}   (good below {self._plan.stop.threshold_value:g})")
+        grid.add_row("not ok", f"{summary.invalid} invalid, {summary.failed} failed")
+        grid.add_row("slots busy", f"{pool.busy} of {pool.n_slots}, {pool.queued} points queued"
+                     + (f", {pool.workers_lost} workers lost" if pool.workers_lost else ""))
+        grid.add_row("iteration", str(summary.iterations))
+        if report:
+            grid.add_row("training", f"{report.n_points} points, {report.epochs} epochs, loss {report.loss:.3g} "
+                         f"(validation {report.validation_loss:.3g}), {report.seconds:.1f} s on {report.device}")
+        left = self._seconds_left()
+        grid.add_row("time", f"{_clock(summary.seconds)}" + ("" if math.isnan(left) else f", about {_clock(left)} left"))
+        if self._url:
+            grid.add_row("dashboard", f"http://{self._url}")
+        for text in self._events:
+            grid.add_row("", f"[dim]{text}[/]")
+        return Panel(grid, title=f"raydnnr: {self._plan.name}", subtitle=str(self._run_dir), expand=False)
+
+
+def _number(value: float) -> float | None:
+    """For JSON: None where there is no finite number."""
+    return value if math.isfinite(value) else None
+
+
+def _percent(part: int, whole: int) -> str:
+    return _share(part / whole) if whole else "-"
+
+
+def _share(value: float) -> str:
+    return "-" if math.isnan(value) else f"{100 * value:.3g} %"
+
+
+def _clock(seconds: float) -> str:
+    """
+    >>> _clock(3725)
+    '1:02:05'
+    """
+    return f"{int(seconds) // 3600}:{int(seconds) // 60 % 60:02d}:{int(seconds) % 60:02d}"

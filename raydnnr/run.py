@@ -1,0 +1,329 @@
+"""Run a scan: configuration -> Ray -> scan -> where the results are. ``python -m raydnnr.run CONFIG.toml``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import math
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from raydnnr.errors import ConfigError, RaydnnrError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from raydnnr.plan import Plan
+    from raydnnr.pool import Pool
+    from raydnnr.scan import Proposer, StopReason
+    from raydnnr.store import Store
+
+log = logging.getLogger("raydnnr")
+
+EXIT_DONE, EXIT_ERROR, EXIT_CONFIG, EXIT_PHYSICS, EXIT_STOPPED, EXIT_ABORTED = 0, 1, 2, 3, 85, 130
+
+EPILOG = """\
+examples:
+  python -m raydnnr.run configs/quickstart.toml
+  python -m raydnnr.run scan.toml --check                 find every mistake, run nothing
+  python -m raydnnr.run scan.toml --set scan.seed=2 --set scan.name=second --set search.epochs=500
+  python -m raydnnr.run scan.toml --fresh                 start over; the old run directory is moved aside
+
+A run directory that already holds this scan is resumed. Exit status: 0 ended by a stop rule, 2 configuration error,
+3 the physics never worked, 85 stopped by a signal or a full disk with all finished work saved (run the same command
+again). The last line on stdout is a summary in JSON; everything else goes to stderr and RUN_DIR/scan.log.
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a scan ended, and its data.
+
+    ``valid``: points the physics had an answer for (status ``ok``). ``best_nll`` is NaN when there is none.
+    """
+
+    run_dir: Path
+    reason: str
+    evaluations: int
+    good: int
+    valid: int
+    failed: int
+    iterations: int
+    best_nll: float
+    seconds: float
+    exit_status: int
+    threshold_value: float
+
+    def dataframe(self) -> pd.DataFrame:
+        """All evaluations, one row each, failures included."""
+        from raydnnr.export import read_evaluations
+
+        return read_evaluations(self.run_dir).to_pandas()
+
+    def good_points(self) -> pd.DataFrame:
+        """The evaluations that are ``ok`` with an NLL below the threshold."""
+        table = self.dataframe()
+        return table[(table.status == "ok") & (table.nll < self.threshold_value)]
+
+    def summary_line(self) -> str:
+        """The contract's JSON line."""
+        keys = ("run_dir", "reason", "evaluations", "good", "valid", "failed", "iterations", "best_nll", "seconds")
+        values = {key: getattr(self, key) for key in keys}
+        values |= {"run_dir": str(self.run_dir), "seconds": round(self.seconds, 3),
+                   "best_nll": self.best_nll if math.isfinite(self.best_nll) else None}
+        return json.dumps(values)
+
+
+def run(
+    plan: Plan, *, run_dir: Path | str | None = None, fresh: bool = False, inline: bool = False, progress: bool = True
+) -> Result:
+    """Run a scan to its end, or go on with one.
+
+    Args:
+        plan: What to scan.
+        run_dir: Where everything goes; ``runs/<name>`` below the current directory by default.
+        fresh: Start over; a run directory that is there is moved aside.
+        inline: Without Ray: the same loop and slots, in this process tree.
+        progress: Whether to show progress on stderr.
+
+    Returns:
+        Why it ended and the counts; `Result.dataframe` is the data.
+
+    Raises:
+        ConfigError: The plan cannot run here, or the run directory holds another scan.
+        RaydnnrError: Ray does not start, or the training fails.
+    """
+    from raydnnr.config import dump
+    from raydnnr.progress import Progress
+    from raydnnr.scan import run_scan
+    from raydnnr.store import Store
+
+    if problems := check(plan):
+        raise ConfigError("\n".join(problems))
+    folder = Path(run_dir) if run_dir is not None else Path("runs") / plan.name
+    store = Store.open(folder, plan, dump(plan), fresh=fresh)
+    with ExitStack() as stack:
+        stack.callback(store.close)
+        stack.enter_context(_log_file(store.run_dir / "scan.log"))
+        _seed(plan, store)
+        pool, trainer, dashboard = _start(plan, store, inline, stack)
+        interrupted = stack.enter_context(_signals())
+        watch = Progress(plan, store.run_dir, progress, dashboard)
+        stack.callback(watch.close)
+        log.info("scan %s starts in %s", plan.name, store.run_dir)
+        try:
+            reason = run_scan(plan, store, pool, trainer, watch=watch, interrupted=interrupted)
+        except BaseException as error:
+            watch.write_status("failed", f"{type(error).__name__}: {error}")
+            raise
+        watch.write_status({EXIT_DONE: "finished", EXIT_STOPPED: "stopped"}.get(reason.exit_status, "failed"), reason.text)
+        log.info("scan ended: %s", reason.text)
+        return _result(plan, store, reason)
+
+
+def check(plan: Plan) -> list[str]:
+    """What is missing on this machine for a plan to run, as sentences."""
+    problems = plan.toolchain.check()
+    if plan.init_csv and not plan.init_csv.exists():
+        problems.append(f"scan.init_csv: {plan.init_csv} does not exist")
+    return problems
+
+
+def _seed(plan: Plan, store: Store) -> None:
+    if plan.init_csv and store.next_iteration == 0:
+        from raydnnr.seeds import read_seeds
+
+        seeds = read_seeds(plan.init_csv, plan)
+        store.add_seeds(seeds.x, seeds.observables, seeds.nll, seeds.status)
+        log.info("%s", seeds.report)
+
+
+def _start(plan: Plan, store: Store, inline: bool, stack: ExitStack) -> tuple[Pool, Proposer, str]:
+    """The pool and the trainer, with Ray or without; and the dashboard's address."""
+    from raydnnr.scan import LocalTrainer
+    from raydnnr.trainer import Trainer
+
+    surrogate_dir = store.run_dir / "surrogate"
+    pool: Pool
+    trainer: Proposer
+    if inline:
+        from raydnnr.pool import LocalPool
+        from raydnnr.tools.slot import cpus_of_this_process
+
+        pool = LocalPool(plan.toolchain, plan.cluster.slots or cpus_of_this_process(), plan.cluster.scratch)
+        trainer, url = LocalTrainer(Trainer(plan, surrogate_dir)), ""
+    else:
+        from raydnnr.cluster.connect import connect
+
+        print("starting Ray ...", file=sys.stderr, flush=True)
+        cluster = stack.enter_context(connect(plan.cluster, store.run_dir))
+        pool, url = cluster.pool(plan), cluster.dashboard_url
+        trainer = cluster.trainer(plan, surrogate_dir) if plan.method.learns else LocalTrainer(Trainer(plan, surrogate_dir))
+    stack.callback(trainer.close)
+    stack.callback(pool.close)
+    return pool, trainer, url
+
+
+def _result(plan: Plan, store: Store, reason: StopReason) -> Result:
+    s = store.summary()
+    return Result(store.run_dir, reason.text, s.evaluations, s.good, s.ok, s.failed, s.iterations, s.best_nll, s.seconds,
+                  reason.exit_status, plan.stop.threshold_value)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[None]:
+    """Log into the run directory while the scan runs."""
+    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger("raydnnr")
+    before = root.level
+    root.setLevel(logging.INFO)
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before)
+        handler.close()
+
+
+@contextmanager
+def _signals() -> Iterator[Callable[[], str | None]]:
+    """Turn SIGINT, SIGTERM and SIGUSR1 into a request to stop; a second SIGINT aborts.
+
+    Installed after Ray is up: Ray replaces what it finds.
+    """
+    received: list[str] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        name = signal.Signals(number).name
+        if name == "SIGINT" and "SIGINT" in received:
+            raise KeyboardInterrupt
+        received.append(name)
+        print(f"{name}: saving; again Ctrl-C aborts at once", file=sys.stderr, flush=True)
+
+    try:
+        before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+    except ValueError:  # not the main thread: whoever runs us there handles signals
+        before = {}
+    try:
+        yield lambda: received[0] if received else None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ---- the command line
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of ``python -m raydnnr.run``."""
+    p = argparse.ArgumentParser(
+        prog="python -m raydnnr.run", description="Find the points of a model's parameter space that experiments allow.",
+        epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("config", metavar="CONFIG.toml", help="what to scan")
+    p.add_argument("--run-dir", metavar="DIR", help="where everything goes (default: runs/<scan.name>)")
+    p.add_argument("--fresh", action="store_true", help="start over; a run directory that is there is moved aside")
+    p.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="overrides",
+                   help="set a key over the file; may be repeated")
+    p.add_argument("--check", action="store_true", help="check configuration, tools and files, and run nothing")
+    p.add_argument("--inline", action="store_true", help="run without Ray, for debugging")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; its exit status."""
+    arguments = parser().parse_args(argv)
+    _show_warnings()
+    try:
+        return _main(arguments)
+    except ConfigError as error:
+        print(f"ConfigError: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except RaydnnrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except KeyboardInterrupt:
+        print("aborted; what the journal holds is safe", file=sys.stderr)
+        return EXIT_ABORTED
+
+
+def _main(arguments: argparse.Namespace) -> int:
+    from raydnnr.config import load
+
+    plan = load(arguments.config, arguments.overrides)
+    for warning in plan.warnings():
+        print(f"warning: {warning}", file=sys.stderr)
+    if arguments.check:
+        return _check_only(arguments, plan)
+    start = time.monotonic()
+    result = run(plan, run_dir=arguments.run_dir, fresh=arguments.fresh, inline=arguments.inline)
+    _say_where(result, time.monotonic() - start, arguments)
+    print(result.summary_line(), flush=True)
+    return result.exit_status
+
+
+def _check_only(arguments: argparse.Namespace, plan: Plan) -> int:
+    from raydnnr.store import check_identity
+
+    problems = check(plan)
+    folder = Path(arguments.run_dir) if arguments.run_dir else Path("runs") / plan.name
+    try:
+        check_identity(folder, plan)
+    except ConfigError as error:
+        problems.append(str(error))
+    if problems:
+        raise ConfigError("\n".join(problems))
+    print(f"{arguments.config}: all is well: {plan.space.n_params} parameters to scan, {len(plan.tools)} tools, "
+          f"{len(plan.observables)} observables, method {type(plan.method).__name__}; would run in {folder}",
+          file=sys.stderr)
+    return EXIT_DONE
+
+
+def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) -> None:
+    """The end of a run, for people: why, how much, where, and what to do next."""
+    try:
+        folder = os.path.relpath(result.run_dir)
+    except ValueError:
+        folder = str(result.run_dir)
+    lines = [
+        "", f"ended by {result.reason}",
+        f"{result.evaluations} evaluations in {seconds:.0f} s: {result.good} good, {result.valid} valid, "
+        f"{result.failed} failed; best NLL {result.best_nll:.4g}",
+        f"results: {folder}/evaluations    read them with",
+        f'    import pandas; df = pandas.read_parquet("{folder}/evaluations")',
+    ]
+    if result.exit_status == EXIT_STOPPED:
+        lines += ["to go on, run the same command again:", f"    {_again(arguments)}"]
+    if result.exit_status == EXIT_PHYSICS:
+        lines += ["see the column 'reason' there, and run one point by hand before the next try"]
+    print("\n".join(lines), file=sys.stderr, flush=True)
+
+
+def _again(arguments: argparse.Namespace) -> str:
+    words: list[Any] = ["python", "-m", "raydnnr.run", arguments.config]
+    words += ["--run-dir", arguments.run_dir] if arguments.run_dir else []
+    words += [w for setting in arguments.overrides for w in ("--set", setting)]
+    words += ["--inline"] if arguments.inline else []
+    return shlex.join(words)
+
+
+def _show_warnings() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.WARNING)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.getLogger("raydnnr").addHandler(handler)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

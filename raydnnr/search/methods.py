@@ -1,0 +1,8 @@
+"""Search methods: how a scan finds its points."""
+
+from __future__ import annotations
+
+from raydnnr.search.mls_dnnr import MlsDnnr
+from raydnnr.search.random_sampling import RandomSampling
+
+KINDS: dict[str, type] = {"mls_dnnr": MlsDnnr, "random": RandomSampling}

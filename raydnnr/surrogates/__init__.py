@@ -1,0 +1,1 @@
+"""Surrogates: networks that predict from parameter points what the physics would say."""
