@@ -92,7 +92,8 @@ def _step(node: Any, step: str, setting: str) -> Any:
             if isinstance(item, dict) and step in (str(k), item.get("name")):
                 return item
         names = [str(item.get("name")) for item in node if isinstance(item, dict)]
-        raise ConfigError(f"--set {setting}: no tool {step!r}; there are {', '.join(names)}.{did_you_mean(step, names)}")
+        raise ConfigError(f"--set {setting}: no tool {step!r}; there are {', '.join(names)}."
+                          + did_you_mean(step, names))
     if not isinstance(node, dict):
         raise ConfigError(f"--set {setting}: {step!r} is not a table")
     return node.setdefault(step, {})
@@ -251,10 +252,11 @@ def _likelihood(settings: Table, where: str) -> Any:
 def _valid(listed: Any, where: str) -> tuple[float, float] | None:
     if listed is None:
         return None
-    numbers = [v for v in listed if isinstance(v, int | float) and not isinstance(v, bool)] if isinstance(listed, list) else []
-    if len(numbers) != 2 or len(listed) != 2:
+    pair = listed if isinstance(listed, list) and len(listed) == 2 else []
+    numbers = [float(v) for v in pair if isinstance(v, int | float) and not isinstance(v, bool)]
+    if len(numbers) != 2:
         raise ConfigError(f"{where} valid: got {listed!r}, wants [low, high]")
-    return float(numbers[0]), float(numbers[1])
+    return numbers[0], numbers[1]
 
 
 def _method(search: Table) -> Method:

@@ -6,6 +6,7 @@ evaluator inside the driver, `raydnnr.cluster` one per node as a Ray actor.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -23,6 +24,11 @@ from raydnnr.tools.slot import ScratchRoot, Slot
 MAX_ATTEMPTS = 2  # a point that kills its worker twice is failed
 CALL_S = 0.25  # a vectorised call aims at this long
 GRAB_S = 0.02  # a slot takes this much work at a time where points are fast
+
+
+def cpus_of_this_process() -> int:
+    """CPUs this process may use: those of the allocation, not of the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @dataclass(frozen=True)

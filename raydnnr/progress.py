@@ -182,7 +182,8 @@ class Progress:
             grid.add_row("training", f"{report.n_points} points, {report.epochs} epochs, loss {report.loss:.3g} "
                          f"(validation {report.validation_loss:.3g}), {report.seconds:.1f} s on {report.device}")
         left = self._seconds_left()
-        grid.add_row("time", f"{_clock(summary.seconds)}" + ("" if math.isnan(left) else f", about {_clock(left)} left"))
+        ends = "" if math.isnan(left) else f", about {_clock(left)} left"
+        grid.add_row("time", f"{_clock(summary.seconds)}{ends}")
         if self._url:
             grid.add_row("dashboard", f"http://{self._url}")
         for text in self._events:

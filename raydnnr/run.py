@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("raydnnr")
 
+STATES = {0: "finished", 85: "stopped"}
 EXIT_DONE, EXIT_ERROR, EXIT_CONFIG, EXIT_PHYSICS, EXIT_STOPPED, EXIT_ABORTED = 0, 1, 2, 3, 85, 130
 
 EPILOG = """\
@@ -126,7 +127,7 @@ def run(
         except BaseException as error:
             watch.write_status("failed", f"{type(error).__name__}: {error}")
             raise
-        watch.write_status({EXIT_DONE: "finished", EXIT_STOPPED: "stopped"}.get(reason.exit_status, "failed"), reason.text)
+        watch.write_status(STATES.get(reason.exit_status, "failed"), reason.text)
         log.info("scan ended: %s", reason.text)
         return _result(plan, store, reason)
 
@@ -157,18 +158,24 @@ def _start(plan: Plan, store: Store, inline: bool, stack: ExitStack) -> tuple[Po
     pool: Pool
     trainer: Proposer
     if inline:
+        from raydnnr.evaluator import cpus_of_this_process
         from raydnnr.pool import LocalPool
-        from raydnnr.tools.slot import cpus_of_this_process
 
         pool = LocalPool(plan.toolchain, plan.cluster.slots or cpus_of_this_process(), plan.cluster.scratch)
         trainer, url = LocalTrainer(Trainer(plan, surrogate_dir)), ""
     else:
+        from raydnnr.cluster.environment import prepare
+
+        prepare(store.run_dir, plan.cluster.address)  # before anything imports ray
         from raydnnr.cluster.connect import connect
 
         print("starting Ray ...", file=sys.stderr, flush=True)
-        cluster = stack.enter_context(connect(plan.cluster, store.run_dir))
+        cluster = stack.enter_context(connect(plan.cluster))
         pool, url = cluster.pool(plan), cluster.dashboard_url
-        trainer = cluster.trainer(plan, surrogate_dir) if plan.method.learns else LocalTrainer(Trainer(plan, surrogate_dir))
+        if plan.method.learns:
+            trainer = cluster.trainer(plan, surrogate_dir)
+        else:
+            trainer = LocalTrainer(Trainer(plan, surrogate_dir))
     stack.callback(trainer.close)
     stack.callback(pool.close)
     return pool, trainer, url
@@ -176,8 +183,8 @@ def _start(plan: Plan, store: Store, inline: bool, stack: ExitStack) -> tuple[Po
 
 def _result(plan: Plan, store: Store, reason: StopReason) -> Result:
     s = store.summary()
-    return Result(store.run_dir, reason.text, s.evaluations, s.good, s.ok, s.failed, s.iterations, s.best_nll, s.seconds,
-                  reason.exit_status, plan.stop.threshold_value)
+    return Result(store.run_dir, reason.text, s.evaluations, s.good, s.ok, s.failed, s.iterations, s.best_nll,
+                  s.seconds, reason.exit_status, plan.stop.threshold_value)
 
 
 @contextmanager
@@ -229,7 +236,7 @@ def _signals() -> Iterator[Callable[[], str | None]]:
 def parser() -> argparse.ArgumentParser:
     """Of ``python -m raydnnr.run``."""
     p = argparse.ArgumentParser(
-        prog="python -m raydnnr.run", description="Find the points of a model's parameter space that experiments allow.",
+        prog="python -m raydnnr.run", description="Find the points of a parameter space that experiments allow.",
         epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("config", metavar="CONFIG.toml", help="what to scan")
     p.add_argument("--run-dir", metavar="DIR", help="where everything goes (default: runs/<scan.name>)")

@@ -127,6 +127,8 @@ class _Loop:
         self.training_s = 0.0  # how long the last proposal took
         self.report: TrainingReport | None = None
         self.failures_in_a_row = 0
+        self.n_proposed = 0  # points of the last round
+        self.recorded = time.monotonic()  # when the last outcome came
         self.space_checked = time.monotonic()
 
     def over(self, signal: str | None) -> StopReason | None:
@@ -155,12 +157,27 @@ class _Loop:
         if method.synchronous:
             if summary.pending:
                 return 0
-        elif summary.pending and self.pool.state().backlog_s > max(LEAD_S, 1.5 * self.training_s):
+        elif summary.pending and not self._time_to_ask():
             return 0
         n_points = method.round_size(iteration, self._round_for_the_slots())
         if stop.max_evaluations:
             n_points = min(n_points, stop.max_evaluations - summary.evaluations - summary.pending)
         return max(0, n_points)
+
+    def _time_to_ask(self) -> bool:
+        """Whether a training begun now ends about when the slots run dry.
+
+        Where a round is over in a fraction of a training, nothing is gained by training on half of it: then the round
+        is waited for, stragglers excepted.
+        """
+        state, training_s = self.pool.state(), max(LEAD_S, 1.5 * self.training_s)
+        round_s = self.n_proposed / state.points_per_s
+        if math.isnan(round_s):
+            return False
+        if round_s > 0.25 * training_s:
+            return state.backlog_s <= min(training_s, round_s / 2)
+        quiet_s = time.monotonic() - self.recorded
+        return not state.queued and quiet_s > max(0.25, 3 * state.seconds_per_point)
 
     def ask(self, n_points: int) -> None:
         """Ask for the next round."""
@@ -173,6 +190,7 @@ class _Loop:
             self.training_s = time.monotonic() - self.asked
         self.asked, self.report = None, proposal.report or self.report
         points = self.store.open_round(proposal)
+        self.n_proposed = len(points)
         log.info("iteration %d: %d points proposed", points.iteration, len(points))
         self.pool.submit(points)
 
@@ -181,7 +199,7 @@ class _Loop:
         status = scored.outcomes.status
         worked = (status != Status.FAILED).nonzero()[0]
         since = len(status) - 1 - int(worked[-1]) if len(worked) else self.failures_in_a_row + len(status)
-        self.failures_in_a_row = since
+        self.failures_in_a_row, self.recorded = since, time.monotonic()
         self.store.record(scored)
 
     def look(self) -> None:

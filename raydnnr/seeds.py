@@ -77,9 +77,9 @@ def _chosen(path: Path, plan: StoredPlan, table: pa.Table, x: Array, observables
     usable = inside & rated & (status != Status.FAILED)
     if "status" not in table.column_names:
         status[~np.isfinite(observables).all(axis=1) & ~np.isfinite(nll)] = Status.INVALID
-    report = (f"{path}: {int(usable.sum())} of {len(x)} rows taken as seeds; left out: {int((~inside).sum())} outside the "
-              f"priors, {int((inside & ~rated).sum())} without NLL or observables, "
-              f"{int((inside & rated & (status == Status.FAILED)).sum())} failed")
+    failed = inside & rated & (status == Status.FAILED)
+    report = (f"{path}: {int(usable.sum())} of {len(x)} rows taken as seeds; left out: {int((~inside).sum())} outside "
+              f"the priors, {int((inside & ~rated).sum())} without NLL or observables, {int(failed.sum())} failed")
     return Seeds(x[usable], observables[usable], nll[usable], status[usable], report)
 
 

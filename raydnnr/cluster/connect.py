@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 import shutil
 import tempfile
 import time
@@ -19,9 +17,9 @@ import ray
 from raydnnr.cluster.pool import RayPool
 from raydnnr.cluster.trainer import RemoteTrainer
 from raydnnr.errors import ConfigError, RaydnnrError
+from raydnnr.evaluator import cpus_of_this_process
 from raydnnr.plan import ClusterSettings, Plan
-from raydnnr.tools.guard import Guard
-from raydnnr.tools.slot import cpus_of_this_process
+from raydnnr.tools.guard import PREFIX, Guard
 
 log = logging.getLogger(__name__)
 
@@ -52,22 +50,19 @@ class Cluster:
 
 
 @contextmanager
-def connect(settings: ClusterSettings, run_dir: Path) -> Iterator[Cluster]:
-    """Start or join Ray, and leave nothing of ours behind.
+def connect(settings: ClusterSettings) -> Iterator[Cluster]:
+    """Start or join Ray, and leave nothing of ours behind. `raydnnr.cluster.environment.prepare` comes first.
 
     Args:
         settings: ``address = "auto-local"`` starts a Ray for this scan alone; anything else is the address of a
             running one.
-        run_dir: Holds the token that Ray's servers ask for.
 
     Raises:
         ConfigError: The address is ``auto`` (which can join somebody else's Ray), or nobody answers there.
         RaydnnrError: Ray does not start.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without a GPU keeps its environment
     if settings.address == "auto-local":
-        with _own_ray(settings, run_dir) as url:
+        with _own_ray(settings) as url:
             yield _describe(settings, url)
     else:
         url = _join(settings.address)
@@ -88,12 +83,10 @@ def _join(address: str) -> str:
 
 
 @contextmanager
-def _own_ray(settings: ClusterSettings, run_dir: Path) -> Iterator[str]:
+def _own_ray(settings: ClusterSettings) -> Iterator[str]:
     """A Ray on this machine, on loopback, with a token; its processes and files go when the driver goes, however."""
-    _write_token(run_dir / "ray-token")
-    folder = Path(tempfile.mkdtemp(prefix="rdn-", dir=_short_folder()))
-    guard = Guard.start()
-    guard.add_folder(folder)
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_folder()))
+    guard = Guard(str(folder))
     try:
         url = _start_ray(settings, folder)
         for process in _ray_processes():
@@ -101,18 +94,8 @@ def _own_ray(settings: ClusterSettings, run_dir: Path) -> Iterator[str]:
         yield url
     finally:
         ray.shutdown()
-        guard.close()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write_token(path: Path) -> None:
-    """A new token for this Ray alone, readable by its owner only."""
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(secrets.token_hex(32))
-    os.environ["RAY_AUTH_MODE"] = "token"
-    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path.resolve())
+        guard.close()
 
 
 def _short_folder() -> str:

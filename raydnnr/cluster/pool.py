@@ -57,7 +57,6 @@ class RayPool:
 
     def __init__(self, plan: Plan, n_slots: dict[str, int]) -> None:
         self._plan = plan
-        self._toolchain = ray.put(plan.toolchain)
         self._backlog = Backlog()
         self._suspects = Backlog()
         self._losses: Counter[int] = Counter()
@@ -126,7 +125,7 @@ class RayPool:
         actor = EvaluatorActor.options(  # type: ignore[attr-defined]
             num_cpus=cpus, max_restarts=-1, max_task_retries=0, max_concurrency=4,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-        ).remote(self._toolchain, n_slots, self._plan.cluster.scratch)
+        ).remote(self._plan.toolchain, n_slots, self._plan.cluster.scratch)
         return _Node(actor, n_slots)
 
     def _feed(self) -> None:

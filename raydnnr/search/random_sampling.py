@@ -20,7 +20,7 @@ class RandomSampling:
 
     Attributes:
         bootstrap_points: Points of iteration 0.
-        points_per_iteration: Points of each later iteration; more where the physics is so fast that the slots want more.
+        points_per_iteration: Points of each later iteration; more where the slots are fast enough to want more.
         sampler: ``sobol`` (scrambled Sobol sequence, spreads evenly) or ``uniform`` (independent points).
         synchronous: Strict iterations of fixed size.
     """

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +62,8 @@ class Tool(abc.ABC):
         timeout_s: Longest one run may take.
         memory_limit_gib: Address space of its process, GiB; None: no limit. A code beyond it sees allocations fail.
     """
+
+    default_source: ClassVar[bool] = False  # whether an observable without ``from`` may be meant to come from it
 
     name: str
     conditions: tuple[Expression, ...] = ()

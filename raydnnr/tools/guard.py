@@ -1,7 +1,7 @@
 """Guard: a tiny process that outlives its evaluator and ends what the evaluator leaves behind.
 
 The evaluator tells it, a line each, what it would leave: ``dir PATH`` a scratch directory, ``+N`` a process group that
-runs, ``-N`` one that has ended. When the pipe closes, however the evaluator ended, the guard sends TERM and half a
+runs, ``-N`` one that has ended, ``=N`` a single process. When the pipe closes, however the evaluator ended, the guard sends TERM and half a
 second later KILL to every group still listed and to every process that carries the mark of the scratch directory in
 its environment (one that was being started, or has left its group), then removes the directory.
 
@@ -50,6 +50,11 @@ class Guard:
             self._groups.discard(pgid)
             self._tell(f"-{pgid}\n")
 
+    def add_process(self, pid: int) -> None:
+        """A process that is not ours to wait for must not outlive us either (a server of Ray's)."""
+        with self._lock:
+            self._tell(f"={pid}\n")
+
     def close(self) -> None:
         """Let the guard do its work and end."""
         with self._lock:
@@ -90,22 +95,27 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     groups: set[int] = set()
+    processes: dict[int, bytes] = {}
     folders: set[str] = set()
     rest = b""
     while data := os.read(0, 1 << 16):
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            _note(line, groups, folders)
+            _note(line, groups, processes, folders)
         time.sleep(_BULK_S)
-    finish(groups, folders)
+    finish(groups, folders, processes)
 
 
-def finish(groups: set[int], folders: set[str]) -> None:
-    """End all processes of these groups and all marked with these folders; remove the folders."""
+def finish(groups: set[int], folders: set[str], processes: dict[int, bytes]) -> None:
+    """End these processes, all of these groups and all marked with these folders; remove the folders."""
     deadline = time.monotonic() + GRACE_S
     _signal_all(groups, folders, _TERM)
+    _signal_processes(processes, _TERM)
     while _alive(groups) and time.monotonic() < deadline:
         time.sleep(0.02)
+    if processes:
+        time.sleep(max(0.0, deadline - time.monotonic()))
+        _signal_processes(processes, _KILL)
     for _ in range(2):  # a second look: for what was only being born at the first
         _signal_all(groups, folders, _KILL)
         time.sleep(0.1)
@@ -116,8 +126,10 @@ def finish(groups: set[int], folders: set[str]) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _note(line: bytes, groups: set[int], folders: set[str]) -> None:
-    if line.startswith(b"dir "):
+def _note(line: bytes, groups: set[int], processes: dict[int, bytes], folders: set[str]) -> None:
+    if line[:1] == b"=":
+        processes[int(line[1:])] = _born(int(line[1:]))
+    elif line.startswith(b"dir "):
         folders.add(os.fsdecode(line[4:]))
     elif line[:1] == b"+":
         groups.add(int(line[1:]))
@@ -131,6 +143,25 @@ def _signal_all(groups: set[int], folders: set[str], number: int) -> None:
         for target in targets:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 send(target, number)
+
+
+def _signal_processes(processes: dict[int, bytes], number: int) -> None:
+    """Signal those that still are what they were: a number may be another process's by now."""
+    for pid, born in processes.items():
+        if _born(pid) == born:
+            try:
+                os.kill(pid, number)
+            except (ProcessLookupError, PermissionError):
+                pass
+
+
+def _born(pid: int) -> bytes:
+    """When a process started, as the system writes it; empty where that cannot be known."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[19]
+    except OSError:
+        return b""
 
 
 def _alive(groups: set[int]) -> bool:

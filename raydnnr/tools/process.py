@@ -25,6 +25,7 @@ from raydnnr.errors import ToolFailure
 GRACE_S = 0.5  # between TERM and KILL
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 GIB, MIB = 1 << 30, 1 << 20
+Environment = Mapping[bytes, bytes]
 _LONGEST_POLL_S = 86400.0
 _HAS_PRLIMIT = hasattr(resource, "prlimit")
 
@@ -89,7 +90,7 @@ class Child:
     Args:
         argv: Program and arguments; no shell.
         cwd: Working directory.
-        env: Its whole environment.
+        env: Its whole environment (`environment`).
         groups: Told when the group starts and has ended.
         stdin, stdout, stderr: Open files, or None for ``/dev/null``.
         pass_fds: Descriptors it inherits.
@@ -98,7 +99,7 @@ class Child:
         OSError: The program cannot be started.
     """
 
-    def __init__(self, argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], groups: Groups,
+    def __init__(self, argv: Sequence[str], *, cwd: Path, env: Environment, groups: Groups,
                  limits: Limits = Limits(), stdin: IO[bytes] | None = None, stdout: IO[bytes] | None = None,
                  stderr: IO[bytes] | None = None, pass_fds: Sequence[int] = ()) -> None:
         null = subprocess.DEVNULL
@@ -181,7 +182,7 @@ class Child:
         return True
 
 
-def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], groups: Groups, timeout_s: float,
+def run(argv: Sequence[str], *, cwd: Path, env: Environment, groups: Groups, timeout_s: float,
         limits: Limits = Limits(), stdin: Path | None = None, stdout: Path | None = None,
         stderr: Path | None = None) -> Completed:
     """Run a program to its end, or to its time-out: then TERM, and `GRACE_S` later KILL, to its whole group.
@@ -215,22 +216,23 @@ def run(argv: Sequence[str], *, cwd: Path, env: Mapping[str, str], groups: Group
     return Completed(code if code >= 0 else None, -code if code < 0 else None, seconds, not in_time)
 
 
-@lru_cache(maxsize=64)
-def _inherited(extra: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
-    return {**os.environ, **ONE_THREAD, **dict(extra)}
-
-
-def environment(*extra: Mapping[str, str]) -> Mapping[str, str]:
+def environment(*extra: Mapping[str, str]) -> Environment:
     """This process's environment, one thread for numerical libraries, then ``extra``. Do not change the result."""
-    return _inherited(tuple(item for some in extra for item in some.items()))
+    return _environment(tuple(item for some in extra for item in some.items()))
 
 
-def tail(path: Path, n_bytes: int = 2000, n_lines: int = 12) -> str:
-    """The last lines of a text file, whatever its bytes; empty if there is none."""
+@lru_cache(maxsize=64)
+def _environment(extra: tuple[tuple[str, str], ...]) -> Environment:
+    """In bytes, once: to encode a hundred variables for every start would cost as much as the start."""
+    return {os.fsencode(k): os.fsencode(v) for k, v in {**os.environ, **ONE_THREAD, **dict(extra)}.items()}
+
+
+def tail(path: Path, n_bytes: int = 2000, n_lines: int = 12, since: int = 0) -> str:
+    """The last lines of a text file from byte ``since`` on, whatever its bytes; empty if there is none."""
     try:
         with open(path, "rb") as file:
             size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - n_bytes))
+            file.seek(max(0, since, size - n_bytes))
             text = file.read(n_bytes).decode("utf-8", errors="replace")
     except OSError:
         return ""

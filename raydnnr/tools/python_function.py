@@ -5,42 +5,28 @@ A crash, a hang or a memory blow-up of the function is then exactly that point's
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import hashlib
-import importlib.machinery
 import inspect
-import itertools
-import os
 import re
-import select
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raydnnr.errors import ConfigError, InvalidPoint, ToolFailure, did_you_mean
 from raydnnr.evaluation import Array, Source, Status
-from raydnnr.tools import process
 from raydnnr.tools.base import ManyResults, Result, Tool, WorkerDied, bounded
-from raydnnr.tools.process import GIB, Child, ending
+from raydnnr.tools.process import GIB
 from raydnnr.tools.slot import ScratchRoot, Slot, SlotClosed
-from raydnnr.tools.worker import Header, Inbox, send
+from raydnnr.tools.worker import Header
+from raydnnr.tools.worker_process import CannotStart, TimedOut, WorkerProcess
 
-START_TIMEOUT_S = 600.0  # importing the physics, once per slot
 FAN_OUT = 8  # a bad batch is cut into so many parts
 MIN_PART_TIMEOUT_S = 1.0
-MAX_LOG_BYTES = 1 << 20  # of a child's log that are kept from one point to the next
-_PACKAGE_ROOT = str(Path(__file__).parents[2])
-
-
-class TimedOut(ToolFailure):
-    """The function took longer than its tool's ``timeout_s``."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +62,8 @@ class PythonFunction(Tool):
         memory_limit_gib: Address space of its process, Python and its libraries included (about 0.3 GiB with NumPy).
     """
 
+    default_source: ClassVar[bool] = True
+
     function: str | Callable[..., Any]
     vectorized: bool = False
     path: tuple[str, ...] = ()
@@ -102,10 +90,10 @@ class PythonFunction(Tool):
 
     def address(self, settings: Mapping[str, object], observable: str) -> Source:
         """``{key = "mh"}``; without it, the observable's own name."""
-        for key in settings:
-            if key not in {"tool", "key"}:
-                raise ConfigError(f"observables.{observable}.from: no setting {key!r} for a Python tool; it accepts "
-                                  f"tool, key.{did_you_mean(key, ['tool', 'key'])}")
+        for word in settings:
+            if word not in {"tool", "key"}:
+                raise ConfigError(f"observables.{observable}.from: no setting {word!r} for a Python tool; it accepts "
+                                  f"tool, key.{did_you_mean(word, ['tool', 'key'])}")
         key = settings.get("key", observable)
         if not isinstance(key, str):
             raise ConfigError(f"observables.{observable}.from.key: got {key!r}; use a key of the returned dict")
@@ -158,9 +146,10 @@ class PythonFunction(Tool):
         function = self.function
         return f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', type(function).__qualname__)}"
 
-    def _worker(self, slot: Slot) -> Worker:
-        worker = slot.resident(self.name, lambda: Worker(self, slot))
-        assert isinstance(worker, Worker)
+    def _worker(self, slot: Slot) -> WorkerProcess:
+        memory = None if self.memory_limit_gib is None else int(self.memory_limit_gib * GIB)
+        worker = slot.resident(self.name, lambda: WorkerProcess(self.name, self.function, self.path, memory, slot))
+        assert isinstance(worker, WorkerProcess)
         return worker
 
     def _ask(self, slot: Slot, header: Header, body: memoryview, timeout_s: float) -> tuple[Header, bytearray]:
@@ -177,21 +166,24 @@ class PythonFunction(Tool):
             slot.dismiss(self.name)
             raise
 
-    def _ask_many(self, slot: Slot, names: list[str], block: Array, wanted: list[str], timeout_s: float) -> Array:
-        """Values (S, n) for a block (names, n) of points. Raises like `run`."""
+    def ask_many(self, slot: Slot, names: list[str], block: Array, wanted: list[str], timeout_s: float) -> Array:
+        """Values (n, S) for a block (names, n) of points, from one call. Raises like `run`."""
+        answer, body = self._ask_batch(slot, names, block, wanted, timeout_s)
+        for key in wanted:
+            if key not in answer["keys"] or key in answer["unusable"]:
+                raise _Unreadable(str(self._useless(key, answer["keys"], answer["unusable"])))
+        return np.frombuffer(body).reshape(len(wanted), block.shape[1]).T
+
+    def _ask_batch(self, slot: Slot, names: list[str], block: Array, wanted: list[str] | None, timeout_s: float
+                   ) -> tuple[Header, bytearray]:
         header: Header = {"names": names, "n_points": block.shape[1], "wanted": wanted}
         answer, body = self._ask(slot, header, np.ascontiguousarray(block).reshape(-1).data.cast("B"), timeout_s)
         self._raise_unless_ok(answer)
-        for key in wanted:
-            if key not in answer["keys"] or key in answer["unusable"]:
-                raise _Useless(str(self._useless(key, answer["keys"], answer["unusable"])))
-        return np.frombuffer(body).reshape(len(wanted), block.shape[1])
+        return answer, body
 
     def _run_one_of_many(self, point: Mapping[str, float], slot: Slot) -> PythonResult:
         block = np.array([[value] for value in point.values()])
-        header: Header = {"names": list(point), "n_points": 1, "wanted": None}
-        answer, body = self._ask(slot, header, block.reshape(-1).data.cast("B"), self.timeout_s)
-        self._raise_unless_ok(answer)
+        answer, body = self._ask_batch(slot, list(point), block, None, self.timeout_s)
         values = dict(zip(answer["keys"], np.frombuffer(body).tolist(), strict=True))
         return PythonResult({k: v for k, v in values.items() if k not in answer["unusable"]}, answer["unusable"])
 
@@ -206,3 +198,80 @@ class PythonFunction(Tool):
             return ToolFailure(f"{self.name}: {key!r} in what the function returned {unusable[key]}")
         return ToolFailure(f"{self.name}: the function returned no {key!r}; it returned "
                            f"{', '.join(returned) or 'an empty dict'}.{did_you_mean(key, returned)}")
+
+
+class _Unreadable(ToolFailure):
+    """The function does not return what is read from it: no smaller batch will help."""
+
+
+class _Narrowing:
+    """A batch of points, and the parts it is cut into until every bad point is known.
+
+    A part that does not get through is cut into `FAN_OUT` pieces, with as much less time; a single point has all the
+    time there is, and a second try if its process died.
+    """
+
+    def __init__(self, tool: PythonFunction, slot: Slot, names: list[str], block: Array, wanted: list[str]) -> None:
+        n_points = block.shape[1]
+        self._tool, self._slot, self._names, self._block, self._wanted = tool, slot, names, block, wanted
+        self._values = np.full((n_points, len(wanted)), np.nan)
+        self._status = np.zeros(n_points, np.int8)
+        self._attempts = np.ones(n_points, np.int8)
+        self._reason = [""] * n_points
+        self._texts: dict[str, str] = {}  # equal reasons are stored once
+
+    def run(self) -> ManyResults:
+        """Call the function until every point has its values or its reason."""
+        parts = [(0, len(self._reason), self._tool.timeout_s)]
+        while parts:
+            start, stop, timeout_s = parts.pop()
+            try:
+                self._values[start:stop] = self._tool.ask_many(
+                    self._slot, self._names, self._block[:, start:stop], self._wanted, timeout_s)
+            except (SlotClosed, CannotStart, _Unreadable):
+                raise
+            except (InvalidPoint, ToolFailure) as error:
+                parts += self._cut(start, stop, timeout_s) if stop - start > 1 else self._settle(start, error)
+        return ManyResults(self._values, self._status, self._reason, self._attempts)
+
+    def _cut(self, start: int, stop: int, timeout_s: float) -> list[tuple[int, int, float]]:
+        step = -(-(stop - start) // FAN_OUT)
+        pieces = [(k, min(k + step, stop)) for k in range(start, stop, step)]
+        less_s = min(self._tool.timeout_s, max(MIN_PART_TIMEOUT_S, timeout_s / FAN_OUT))
+        return [(a, b, less_s if b - a > 1 else self._tool.timeout_s) for a, b in reversed(pieces)]
+
+    def _settle(self, k: int, error: InvalidPoint | ToolFailure) -> list[tuple[int, int, float]]:
+        """The verdict on a single point, or its second try."""
+        if isinstance(error, WorkerDied) and self._attempts[k] == 1:
+            self._attempts[k] = 2
+            return [(k, k + 1, self._tool.timeout_s)]
+        self._status[k] = Status.INVALID if isinstance(error, InvalidPoint) else Status.FAILED
+        self._reason[k] = self._texts.setdefault(str(error), str(error))
+        return []
+
+
+def _hash_of_source(function: str | Callable[..., Any], path: Sequence[str]) -> str | None:
+    """Hash of the code that defines a function, less blank lines and comment lines; None where there is no source."""
+    try:
+        if isinstance(function, str):
+            text = _module_source(function.partition(":")[0], path)
+        else:
+            text = inspect.getsource(function)
+    except (OSError, TypeError):
+        return None
+    lines = [line.rstrip() for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+
+
+def _module_source(name: str, path: Sequence[str]) -> str:
+    """Source of a module, found without importing anything. Raises OSError if there is none."""
+    where: Sequence[str] = [*path, *sys.path]
+    origin = None
+    for depth in range(1, name.count(".") + 2):
+        spec = PathFinder.find_spec(".".join(name.split(".")[:depth]), where)
+        if spec is None:
+            raise FileNotFoundError(name)
+        where, origin = spec.submodule_search_locations or [], spec.origin
+    if not origin or not origin.endswith(".py"):
+        raise FileNotFoundError(name)
+    return Path(origin).read_text(encoding="utf-8", errors="surrogateescape")

@@ -24,6 +24,7 @@ MEMORY = Path("/dev/shm")
 MIN_FREE_BYTES = 256 << 20
 _NAME = re.compile(re.escape(PREFIX) + r"(\d+)-(\d+)-(\d+)(?:\.\d+)?")
 _OWNER = "owner"
+_roots_made = itertools.count()
 
 
 class Resident(Protocol):
@@ -69,12 +70,12 @@ class ScratchRoot:
                               "use a node-local folder, or 'auto'")
         sweep(folder)
         stem = f"{PREFIX}{os.getuid()}-{os.getpid()}-{_start_time(os.getpid())}"
-        for count in itertools.count():
+        for count in _roots_made:  # never a name again: the guard of an earlier root may still be cleaning up
             path = folder / (f"{stem}.{count}" if count else stem)
             with contextlib.suppress(FileExistsError):
                 path.mkdir(mode=0o700)
                 return cls(path)
-        raise AssertionError("itertools.count() ended")
+        raise AssertionError("counting ended")
 
     def close(self) -> None:
         """Remove everything; the guard ends."""

@@ -27,7 +27,7 @@ from typing import Any
 from raydnnr.errors import InvalidPoint, did_you_mean
 
 OK, INVALID, FAILED = 0, 1, 2  # as in `raydnnr.evaluation.Status`, which is too heavy to import here
-MAX_FILE_BYTES = 1 << 30  # of any file it writes, its log included: physics that prints without end must not fill memory
+MAX_FILE_BYTES = 1 << 30  # of any file it writes, its log included: endless printing must not fill the memory
 _HEAD = struct.Struct("<IQ")
 _CHUNK = 1 << 20
 
@@ -72,12 +72,12 @@ class Inbox:
         return header, body
 
 
-def load(address: str, path: list[str]) -> Callable[..., Any]:
+def load(address: str, looked_in: list[str]) -> Callable[..., Any]:
     """Import a function.
 
     Args:
         address: ``module:function``.
-        path: Folders the module was looked for in, for the message.
+        looked_in: The folders it may have been meant to be in, for the message.
 
     Raises:
         ImportError: With the address, the folders and what went wrong.
@@ -87,7 +87,8 @@ def load(address: str, path: list[str]) -> Callable[..., Any]:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise ImportError(f"{address!r}: there is no module {error.name!r} in {', '.join(path)}") from None
+            raise ImportError(f"{address!r}: there is no module {error.name!r} in {', '.join(looked_in)} or among "
+                              "the installed packages") from None
         raise
     for part in name.split("."):
         if not hasattr(found, part):
@@ -115,7 +116,7 @@ def answer_point(function: Callable[..., Any], point: dict[str, float]) -> Heade
 
 
 def answer_batch(function: Callable[..., Any], header: Header, body: bytearray) -> tuple[Header, bytes]:
-    """Run the function on a batch; the body of the answer has one column per wanted key."""
+    """Run the function on a batch; the body of the answer has one column per wanted key (None: every key)."""
     import numpy as np
 
     n_points = header["n_points"]
@@ -123,10 +124,11 @@ def answer_batch(function: Callable[..., Any], header: Header, body: bytearray) 
     answer = _call(function, dict(zip(header["names"], columns, strict=True)))
     if "returned" not in answer:
         return answer, b""
-    returned = answer.pop("returned")
-    values = np.full((len(header["wanted"]), n_points), np.nan)
+    returned = {str(key): value for key, value in answer.pop("returned").items()}
+    wanted = list(returned) if header["wanted"] is None else header["wanted"]
+    values = np.full((len(wanted), n_points), np.nan)
     unusable = {}
-    for k, key in enumerate(header["wanted"]):
+    for k, key in enumerate(wanted):
         if key not in returned:
             continue
         try:
@@ -138,7 +140,7 @@ def answer_batch(function: Callable[..., Any], header: Header, body: bytearray) 
             values[k] = column
         else:
             unusable[key] = f"has shape {column.shape}, not one value per point"
-    return {**answer, "keys": [str(key) for key in returned], "unusable": unusable}, values.tobytes()
+    return {**answer, "keys": list(returned), "unusable": unusable}, values.tobytes()
 
 
 def main() -> None:
@@ -179,7 +181,7 @@ def _set_up(header: Header, body: bytearray) -> Callable[..., Any]:
     if header["function"] is None:
         function: Callable[..., Any] = pickle.loads(bytes(body))  # from our parent, who made it with cloudpickle
         return function
-    return load(header["function"], header["path"])
+    return load(header["function"], header["looked_in"])
 
 
 def _set_limits(memory_bytes: int | None) -> None:

@@ -1,0 +1,186 @@
+"""The console script ``raydnnr``: run, check, status, export."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from raydnnr.errors import ConfigError, RaydnnrError
+from raydnnr.run import EXIT_CONFIG, EXIT_ERROR
+from raydnnr.run import main as run_main
+from raydnnr.run import parser as run_parser
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EPILOG = """\
+examples:
+  raydnnr run configs/quickstart.toml
+  raydnnr check scan.toml
+  raydnnr status runs/quickstart
+  raydnnr export runs/quickstart --good -o good.csv
+"""
+LATEST = 5  # iterations and points shown
+STALE_S = 30.0  # a running driver writes status.json every 2 s
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command; its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["run"]:
+        return run_main(words[1:])
+    arguments = parser().parse_args(words)
+    try:
+        status: int = arguments.command(arguments)
+        return status
+    except ConfigError as error:
+        print(f"ConfigError: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except RaydnnrError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_ERROR
+    except BrokenPipeError:  # the reader, such as head, has seen enough
+        sys.stderr.close()
+        return EXIT_ERROR
+
+
+def parser() -> argparse.ArgumentParser:
+    """Of all commands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    p = argparse.ArgumentParser(prog="raydnnr", epilog=EPILOG, formatter_class=raw,
+                                description="Scan a model's parameter space, and look at scans.")
+    commands = p.add_subparsers(required=True, metavar="COMMAND")
+    commands.add_parser("run", help="run a scan, or go on with one", parents=[run_parser()], add_help=False)
+    check = commands.add_parser("check", help="check a configuration, its tools and files; run nothing")
+    check.add_argument("config", metavar="CONFIG.toml")
+    check.add_argument("--run-dir", metavar="DIR", help="check that this run directory can be used")
+    check.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="overrides")
+    check.set_defaults(command=_check)
+    status = commands.add_parser("status", help="where a scan stands, running or not")
+    status.add_argument("run_dir", metavar="RUN_DIR", type=Path)
+    status.add_argument("--json", action="store_true", help="for programs")
+    status.set_defaults(command=_status)
+    export = commands.add_parser(
+        "export", help="write evaluations for other programs", formatter_class=raw,
+        epilog="formats: csv, parquet; getdist (text chains, good points, all weights 1); slha (a folder with the kept\n"
+               "files of every good point)\n\nexample: raydnnr export runs/cmssm --format slha -o spectra/")
+    export.add_argument("run_dir", metavar="RUN_DIR", type=Path)
+    export.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
+    export.add_argument("--good", action="store_true", help="good points only")
+    export.add_argument("--format", default="", help="csv, parquet, getdist or slha; by default from the file's name")
+    export.set_defaults(command=_export)
+    return p
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    words = [arguments.config, "--check", *(w for s in arguments.overrides for w in ("--set", s))]
+    return run_main([*words, *(["--run-dir", arguments.run_dir] if arguments.run_dir else [])])
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from raydnnr.export import export
+
+    done = export(arguments.run_dir, arguments.output, arguments.good, arguments.format)
+    print(f"{done.n_points} points written to {done.destination}{f' ({done.note})' if done.note else ''}",
+          file=sys.stderr)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    status = read_status(arguments.run_dir)
+    if arguments.json:
+        print(json.dumps(status))
+    else:
+        _show(status)
+    return 0
+
+
+def read_status(run_dir: Path) -> dict[str, Any]:
+    """Where a scan stands: ``status.json``, whether its driver lives, and what the table says.
+
+    Raises:
+        RunDirectoryError: Not a run directory.
+    """
+    from raydnnr.claim import living_driver
+    from raydnnr.errors import RunDirectoryError
+    from raydnnr.export import identity, read_evaluations, threshold
+
+    held = identity(run_dir)
+    try:
+        status: dict[str, Any] = json.loads((run_dir / "status.json").read_text())
+    except (OSError, ValueError):
+        status = {"state": "starting", "name": held["name"]}
+    driver = living_driver(run_dir)
+    if status["state"] in ("running", "starting") and driver is None:
+        status["state"] = "interrupted"
+    status |= {"run_dir": str(run_dir), "driver": driver}
+    try:
+        status |= _counted(read_evaluations(run_dir), threshold(run_dir))
+    except RunDirectoryError:
+        status |= {"origins": {}, "hit_rates": [], "best": []}  # nothing is finished yet
+    return status
+
+
+def _counted(table: pa.Table, threshold_value: float) -> dict[str, Any]:
+    """Counts by status and origin, hit rates of the last iterations, best points, frequent reasons."""
+    from collections import Counter
+
+    import pyarrow.compute as pc
+
+    from raydnnr.export import good
+
+    mine = table.filter(pc.not_equal(table["origin"], "csv"))
+    hits = good(mine, threshold_value)
+    per_iteration, good_per_iteration = Counter(mine["iteration"].to_pylist()), Counter(hits["iteration"].to_pylist())
+    statuses = Counter(mine["status"].to_pylist())
+    ok = table.filter(pc.equal(table["status"], "ok")).sort_by("nll").slice(0, LATEST)
+    reasons = Counter(r.partition("\n")[0] for r in mine["reason"].to_pylist() if r)
+    shown = [f.name for f in table.schema if (f.metadata or {}).get(b"role") in (b"parameter", b"observable")]
+    return {
+        "evaluations": mine.num_rows, "good": hits.num_rows, "valid": statuses["ok"], "invalid": statuses["invalid"],
+        "failed": statuses["failed"], "seeds": table.num_rows - mine.num_rows,
+        "origins": {origin: {"evaluations": n, "good": Counter(hits["origin"].to_pylist())[origin]}
+                    for origin, n in Counter(mine["origin"].to_pylist()).items()},
+        "hit_rates": [{"iteration": i, "evaluations": per_iteration[i], "good": good_per_iteration[i]}
+                      for i in sorted(per_iteration)[-LATEST:]],
+        "best": ok.select(["point_id", "nll", *shown]).to_pylist(),
+        "reasons": [list(r) for r in reasons.most_common(3)],
+    }
+
+
+def _show(status: dict[str, Any]) -> None:
+    """For people."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    age = time.time() - status["updated"] if "updated" in status else None
+    console.print(f"[bold]{status['name']}[/]  {status['state']}"
+                  + (f"  ({status['reason']})" if status.get("reason") else "")
+                  + (f"  updated {age:.0f} s ago" if age is not None else ""), highlight=False)
+    if status["state"] == "interrupted":
+        console.print("its driver is gone; run the same command again to go on", highlight=False)
+    if "evaluations" in status:
+        rate = status["good"] / status["evaluations"] if status["evaluations"] else 0.0
+        console.print(f"{status['evaluations']} evaluations: {status['good']} good ({100 * rate:.3g} %), "
+                      f"{status['valid']} valid, {status['invalid']} invalid, {status['failed']} failed")
+    for title, rows in (("last iterations", status["hit_rates"]), ("best points", status["best"]),
+                        ("sources", [{"origin": k, **v} for k, v in status["origins"].items()])):
+        if rows:
+            table = Table(title=title, title_justify="left")
+            for name in rows[0]:
+                table.add_column(name, justify="right")
+            for row in rows:
+                table.add_row(*(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row.values()))
+            console.print(table)
+    for reason, n in status.get("reasons", []):
+        console.print(f"{n} x {reason}", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

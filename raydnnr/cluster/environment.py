@@ -1,0 +1,37 @@
+"""What Ray must find in the environment *before* it is imported: token authentication, and no usage statistics."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+_token = ""  # Ray reads its token once per process
+
+
+def prepare(run_dir: Path, address: str) -> None:
+    """Set the environment for a Ray of our own or for joining one.
+
+    Our own Ray asks for a token, which stands in ``ray-token`` in the run directory, readable by its owner only. To
+    join one, its token must be where ``RAY_AUTH_TOKEN_PATH`` says, or in ``~/.ray/auth_token``.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without GPUs keeps its environment
+    if address != "auto-local":
+        return
+    global _token
+    if not _token:
+        if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
+            log.warning("ray was imported before raydnnr started it: its servers, on loopback, ask for no token")
+            return
+        _token = secrets.token_hex(32)
+    path = run_dir.absolute() / "ray-token"
+    path.unlink(missing_ok=True)
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(_token)
+    os.environ["RAY_AUTH_MODE"] = "token"
+    os.environ["RAY_AUTH_TOKEN_PATH"] = str(path)

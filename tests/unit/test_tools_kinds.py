@@ -1,0 +1,206 @@
+"""Every kind of tool meets the same suite."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import cloudpickle
+import pytest
+
+from raydnnr.errors import ConfigError
+from raydnnr.evaluation import Status
+from raydnnr.kinds import build
+from raydnnr.tools.base import Tool, VectorizedTool
+from raydnnr.tools.kinds import KINDS
+from raydnnr.tools.python_function import PythonFunction, PythonSource
+from raydnnr.tools.slha_command import SlhaCommand
+
+CARD = "Block MINPAR\n 1 m0\n 3 tanb\n"
+
+
+@pytest.fixture
+def settings(tmp_path):
+    """Settings of each kind, as a file in ``tmp_path`` would hold them, and an address of an observable."""
+    (tmp_path / "card.in").write_text(CARD)
+    return {
+        "slha": {"name": "spectrum", "command": ["./code", "{input}", "{output}"], "template": "card.in",
+                 "conditions": ["mh > 100"], "timeout_s": 60, "environment": {"OMP_NUM_THREADS": 2}},
+        "python": {"name": "mine", "function": "mymodel:observables", "vectorized": True, "memory_limit_gib": 2},
+    }
+
+
+ADDRESSES = {"slha": {"tool": "spectrum", "block": "MASS", "key": [25]}, "python": {"tool": "mine"}}
+
+
+def make(kind: str, settings: dict, folder: Path) -> Tool:
+    return build(KINDS[kind], KINDS[kind].resolve(settings[kind], folder), f"[tools.{kind}]")
+
+
+def test_no_kind_dodges_this_suite(settings):
+    assert settings.keys() == ADDRESSES.keys() == KINDS.keys()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tools_are_frozen_hashable_and_travel_without_their_files(kind, settings, tmp_path):
+    tool = make(kind, settings, tmp_path)
+    parcel = cloudpickle.dumps(tool)
+    for file in tmp_path.iterdir():
+        file.unlink()
+
+    assert cloudpickle.loads(parcel) == tool
+    assert len({tool, cloudpickle.loads(parcel)}) == 1
+    with pytest.raises(FrozenInstanceError):
+        tool.name = "other"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_fingerprints_are_json_and_do_not_know_the_machine(kind, settings, tmp_path):
+    tool = make(kind, settings, tmp_path)
+    other = tmp_path / "copied"
+    other.mkdir()
+    (other / "card.in").write_text(CARD)
+    quick = {kind: {**settings[kind], "timeout_s": 1}}
+
+    assert json.loads(json.dumps(tool.fingerprint())) == make(kind, quick, other).fingerprint()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_addresses(kind, settings, tmp_path):
+    tool = make(kind, settings, tmp_path)
+    source = tool.address(ADDRESSES[kind], "mh")
+    assert source.tool == tool.name
+    assert source == tool.address(dict(ADDRESSES[kind]), "mh") and hash(source)
+    assert repr(tmp_path) not in repr(source)
+    with pytest.raises(ConfigError, match="observables.mh.from: no setting 'keey'.*Did you mean 'key'"):
+        tool.address({**ADDRESSES[kind], "keey": 1}, "mh")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_field_is_documented(kind):
+    text = "".join(c.__doc__ or "" for c in KINDS[kind].__mro__)
+    assert not [f.name for f in fields(KINDS[kind]) if f.init and f.name not in text]
+
+
+def test_what_python_tools_are_addressed_by():
+    tool = PythonFunction(name="mine", function="m:f")
+    assert tool.address({"tool": "mine"}, "mh") == PythonSource("mine", "mh")
+    assert tool.address({"key": "Mh"}, "mh") == PythonSource("mine", "Mh")
+    with pytest.raises(ConfigError, match="key: got 3"):
+        tool.address({"key": 3}, "mh")
+
+
+def test_what_tools_use(settings, tmp_path):
+    assert make("slha", settings, tmp_path).uses(["m0", "m12", "tanb"]) == {"m0", "tanb"}
+    assert make("python", settings, tmp_path).uses(["m0", "m12"]) == {"m0", "m12"}
+
+
+def test_lists_are_taken_for_tuples_and_texts_for_paths_but_not_texts_for_lists(tmp_path):
+    (tmp_path / "card.in").write_text(CARD)
+    tool = SlhaCommand(name="s", command=["code", "{input}"], template=str(tmp_path / "card.in"))
+    assert (tool.command, tool.template) == (("code", "{input}"), tmp_path / "card.in")
+    with pytest.raises(ConfigError, match="command: got 'code'; use a list"):
+        SlhaCommand(name="s", command="code")
+
+
+def test_only_python_functions_are_vectorized(settings, tmp_path):
+    assert isinstance(make("python", settings, tmp_path), VectorizedTool)
+    assert not isinstance(make("slha", settings, tmp_path), VectorizedTool)
+
+
+def test_paths_are_relative_to_the_folder_of_the_file(settings, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    slha, python = make("slha", settings, tmp_path), make("python", settings, tmp_path)
+    assert slha.command[0] == str(tmp_path / "code")
+    assert python.path == (str(tmp_path),)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"command": []}, "command"),
+        ({"command": "code {input}"}, "command: got"),
+        ({"command": ["code", "{ouput}"]}, "Did you mean 'output'"),
+        ({"command": ["code", "a\0b"]}, "command"),
+        ({"template": "nothing.in"}, "template: cannot read .*nothing.in"),
+        ({"input_file": "../input"}, "input_file: got '../input'"),
+        ({"output_file": "/etc/passwd"}, "output_file"),
+        ({"output_file": ""}, "output_file"),
+        ({"stdout": "{outputs}"}, "Did you mean 'output'"),
+        ({"missing": "ignore"}, "use one of failed, invalid"),
+        ({"keep_files": "goood"}, "Did you mean 'good'"),
+        ({"max_output_mib": 0}, "max_output_mib"),
+        ({"exit_codes": [0]}, "no setting 'exit_codes'"),
+        ({"success_exit_codes": "0"}, "success_exit_codes"),
+    ],
+)
+def test_slha_settings_are_checked(changes, complaint, settings, tmp_path):
+    settings["slha"] |= changes
+    with pytest.raises(ConfigError, match=complaint):
+        make("slha", settings, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"function": "mymodel.observables"}, "use 'module:function'"),
+        ({"function": 3}, "function"),
+        ({"vectorized": 1}, "vectorized"),
+        ({"path": "folder"}, "path"),
+    ],
+)
+def test_python_settings_are_checked(changes, complaint, settings, tmp_path):
+    settings["python"] |= changes
+    with pytest.raises(ConfigError, match=complaint):
+        make("python", settings, tmp_path)
+
+
+def test_a_template_with_an_unknown_name_is_refused_with_its_line(settings, tmp_path):
+    tool = make("slha", settings, tmp_path)
+    tool.prepare(["m0", "tanb"])
+    with pytest.raises(ConfigError, match=r"tools.spectrum.template: .*card.in:3: 'tanb'.*Did you mean 'tanbeta'"):
+        tool.prepare(["m0", "tanbeta"])
+
+
+def test_a_program_that_is_not_there_is_named_with_where_it_was_looked_for(settings, tmp_path, monkeypatch):
+    assert make("slha", settings, tmp_path).check() == [f"the program {tmp_path}/code does not exist"]
+    (tmp_path / "code").write_text("")
+    assert "is not an executable file" in make("slha", settings, tmp_path).check()[0]
+    (tmp_path / "code").chmod(0o755)
+    assert make("slha", settings, tmp_path).check() == []
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert SlhaCommand(name="s", command=("code",)).check() == []
+    problem = SlhaCommand(name="s", command=("kode",)).check()[0]
+    assert "kode is not on the PATH" in problem and str(tmp_path) in problem
+    elsewhere = SlhaCommand(name="s", command=("code",), environment={"PATH": "/nowhere"})
+    assert "looked in /nowhere" in elsewhere.check()[0]
+
+
+@pytest.mark.parametrize(
+    ("keep", "kept"), [("good", {Status.OK}), ("failed", {Status.FAILED}), ("all", set(Status)), ("none", set())]
+)
+def test_which_files_are_kept(keep, kept):
+    tool = SlhaCommand(name="s", command=("code",), keep_files=keep)
+    assert {status for status in Status if tool.keeps(status)} == kept
+    assert tool.keeps(None) == bool(kept)
+
+
+def test_the_code_of_a_function_is_part_of_the_physics(tmp_path):
+    """Comments are not; a module is never imported for this."""
+    def fingerprint(text: str) -> object:
+        (tmp_path / "mymodel.py").write_text(text)
+        return PythonFunction(name="m", function="mymodel:f", path=(str(tmp_path),)).fingerprint()
+
+    before = fingerprint("raise SystemExit\ndef f(p):\n    return {'a': 1}\n")
+    assert fingerprint("# new\nraise SystemExit\n\ndef f(p):\n    # old\n    return {'a': 1}  \n") == before
+    assert fingerprint("raise SystemExit\ndef f(p):\n    return {'a': 2}\n") != before
+    assert PythonFunction(name="m", function="no_such_module:f").fingerprint()["source"] is None
+    assert PythonFunction(name="m", function=fingerprint).fingerprint()["source"] is not None
+
+
+def test_a_template_is_part_of_the_physics(settings, tmp_path):
+    before = make("slha", settings, tmp_path).fingerprint()
+    (tmp_path / "card.in").write_text(CARD + " 4 1\n")
+    assert make("slha", settings, tmp_path).fingerprint() != before
