@@ -6,9 +6,9 @@ Importing it loads nothing heavy; the names below are loaded when they are used.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-__version__ = "0.1.0"
+from raydnnr.version import __version__
 
 _HOMES = {
     "raydnnr.errors": ("ConfigError", "InvalidPoint", "RaydnnrError", "ToolFailure"),
@@ -25,33 +25,7 @@ _HOMES = {
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *_HOME_OF]  # noqa: PLE0604
-
-if TYPE_CHECKING:
-    from raydnnr.errors import ConfigError, InvalidPoint, RaydnnrError, ToolFailure
-    from raydnnr.evaluation import Observable
-    from raydnnr.expressions import Expression
-    from raydnnr.likelihoods import (
-        Bias,
-        Cfunction,
-        Expuser,
-        Gauss,
-        Log,
-        Loguser,
-        Lower,
-        Minusexpuser,
-        Off,
-        Siguser,
-        Upper,
-        User,
-    )
-    from raydnnr.plan import ClusterSettings, Plan, Stop
-    from raydnnr.search.mls_dnnr import MlsDnnr
-    from raydnnr.search.random_sampling import RandomSampling
-    from raydnnr.space import Parameter
-    from raydnnr.tools.python_function import PythonFunction
-    from raydnnr.tools.slha_command import SlhaCommand
-
+__all__ = ["__version__", *_HOME_OF]
 
 def __getattr__(name: str) -> Any:
     if name in _HOME_OF:

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
+from raydnnr.atomic import write_atomically
 from raydnnr.errors import RunDirectoryError
-from raydnnr.journal import write_atomically
 
 STALE_S = 60.0
 BEAT_S = 5.0

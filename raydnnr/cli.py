@@ -67,8 +67,8 @@ def parser() -> argparse.ArgumentParser:
     status.set_defaults(command=_status)
     export = commands.add_parser(
         "export", help="write evaluations for other programs", formatter_class=raw,
-        epilog="formats: csv, parquet; getdist (text chains, good points, all weights 1); slha (a folder with the kept\n"
-               "files of every good point)\n\nexample: raydnnr export runs/cmssm --format slha -o spectra/")
+        epilog="formats: csv, parquet; getdist (text chains, good points, all weights 1); slha (a folder with\n"
+               "the kept files of every good point)\n\nexample: raydnnr export runs/cmssm --format slha -o spectra/")
     export.add_argument("run_dir", metavar="RUN_DIR", type=Path)
     export.add_argument("-o", "--output", metavar="FILE", type=Path, required=True)
     export.add_argument("--good", action="store_true", help="good points only")

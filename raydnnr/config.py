@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from raydnnr import __version__, likelihoods
+from raydnnr import likelihoods
 from raydnnr.errors import ConfigError, did_you_mean
 from raydnnr.evaluation import Observable
 from raydnnr.expressions import Expression
@@ -20,6 +20,7 @@ from raydnnr.search import methods
 from raydnnr.space import Parameter
 from raydnnr.tools import kinds as tools
 from raydnnr.tools.base import Tool
+from raydnnr.version import __version__
 
 T = TypeVar("T")
 Table = dict[str, Any]

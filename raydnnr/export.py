@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
+from raydnnr.atomic import write_atomically
 from raydnnr.errors import ConfigError, RunDirectoryError
-from raydnnr.journal import open_rounds, read_stream, write_atomically
+from raydnnr.journal import open_rounds, read_stream
 from raydnnr.table import SHARD
 
 READ_TRIES = 5  # a driver may close a round between our look at the folder and at the file
@@ -115,7 +116,9 @@ def _read_all(run_dir: Path, mark: bytes) -> list[pa.Table]:
     shards = [t for path in sorted((run_dir / "evaluations").iterdir()) if SHARD.fullmatch(path.name)
               and (t := _shard(path, mark)) is not None]
     found = [t for t in shards + journal if t.num_rows]
-    schema = (shards or journal)[0].schema if found else None
+    if not found:
+        return []
+    schema = (shards or journal)[0].schema
     return [t.replace_schema_metadata(schema.metadata) for t in found if t.schema.equals(schema)]
 
 

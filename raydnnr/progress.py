@@ -13,8 +13,8 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from raydnnr.atomic import write_atomically
 from raydnnr.evaluation import Summary, TrainingReport
-from raydnnr.journal import write_atomically
 from raydnnr.plan import Plan
 from raydnnr.pool import PoolState
 

@@ -78,10 +78,7 @@ class Slha:
             SlhaError: No block or decay in it, a line before the first block, or a cut last line.
         """
         if isinstance(text, bytes):
-            try:
-                text = text.decode("utf-8")
-            except UnicodeDecodeError:
-                text = text.decode("latin-1")
+            text = _decoded(text)
         spectrum = cls()
         where: Block | Decay | None = None
         for line in text.splitlines():
@@ -224,6 +221,13 @@ def format_value(value: float) -> str:
     '1.5000000000000000E+03'
     """
     return f"{value:.16E}"
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _block(words: list[str]) -> Block:

@@ -33,10 +33,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from raydnnr.atomic import write_atomically
 from raydnnr.claim import Claim
 from raydnnr.errors import RunDirectoryError, StorageError
 from raydnnr.evaluation import Array, Outcomes, Points, Proposal, Scored, Status, Summary, View, score
-from raydnnr.journal import RoundJournal, open_rounds, write_atomically
+from raydnnr.journal import RoundJournal, open_rounds
 from raydnnr.table import SHARD, Layout, StoredPlan, column, status_codes
 
 log = logging.getLogger(__name__)

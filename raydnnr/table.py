@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from raydnnr import __version__
 from raydnnr.evaluation import Inputs, Observable, Points, Scored, Status
 from raydnnr.likelihoods import Likelihood
 from raydnnr.space import Parameter, ParameterSpace
+from raydnnr.version import __version__
 
 ARRAY_TYPES = {
     "point_id": pa.int64(), "iteration": pa.int32(), "origin": pa.string(), "nll": pa.float64(),

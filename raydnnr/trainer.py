@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from raydnnr.atomic import write_atomically
 from raydnnr.evaluation import Proposal, View
-from raydnnr.journal import write_atomically
 from raydnnr.plan import Plan
 
 

@@ -158,6 +158,7 @@ class RayPool:
     def _answer(self, node: _Node) -> list[Outcomes]:
         """Take in what an evaluator's call brought, or that the evaluator is lost."""
         call, node.exchange = node.exchange, None
+        assert call is not None
         try:
             outcomes, node.state = ray.get(call)
         except (RayActorError, OutOfMemoryError, GetTimeoutError) as error:

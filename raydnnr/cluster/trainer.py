@@ -32,7 +32,7 @@ class RemoteTrainer:
 
     def __init__(self, plan: Plan, surrogate_dir: Path | None, num_gpus: float) -> None:
         self._plan, self._surrogate_dir, self._num_gpus = plan, surrogate_dir, num_gpus
-        self._deaths = 0
+        self._deaths = self._n_sent = 0
         self._question: tuple[View, int, int] | None = None
         self._answer: ray.ObjectRef[Proposal] | None = None
         self._start()

@@ -20,10 +20,10 @@ def network_architecture_selector(
         >>> [type(layer).__name__ for layer in network_architecture_selector(100, n_inputs=3, neurons=8)][:3]
         ['Linear', 'ReLU', 'Linear']
     """
-    if n_training_points < DEEP_FROM:
-        widths, activation, dropout = [neurons] * 5, nn.ReLU, 0.0
-    else:
-        widths, activation, dropout = [2 * neurons, neurons, max(1, neurons // 2)], nn.SiLU, DROPOUT
+    few = n_training_points < DEEP_FROM
+    widths = [neurons] * 5 if few else [2 * neurons, neurons, max(1, neurons // 2)]
+    activation: type[nn.Module] = nn.ReLU if few else nn.SiLU
+    dropout = 0.0 if few else DROPOUT
     layers: list[nn.Module] = []
     for n_in, n_out in zip([n_inputs, *widths[:-1]], widths, strict=True):
         layers += [nn.Linear(n_in, n_out), activation()]
