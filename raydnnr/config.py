@@ -20,6 +20,7 @@ from raydnnr.search import methods
 from raydnnr.space import Parameter
 from raydnnr.tools import kinds as tools
 from raydnnr.tools.base import Tool
+from raydnnr.tools.slha_command import SlhaCommand
 from raydnnr.version import __version__
 
 T = TypeVar("T")
@@ -211,8 +212,7 @@ def _observables(config: Table, chain: tuple[Tool, ...]) -> tuple[Observable, ..
                 raise ConfigError(f"{where} {key}: got {text!r}, wants a text")
         expression = settings.get("expression")
         found.append(Observable(
-            name=name, source=None if expression is not None and "from" not in settings else
-            _source(name, settings, chain),
+            name=name, source=_source(name, settings, chain) if "from" in settings else None,
             expression=None if expression is None else _expression(expression, f"{where} expression"),
             likelihood=_likelihood(settings, where), valid=_valid(settings.get("valid"), where), **texts,
         ))
@@ -220,16 +220,16 @@ def _observables(config: Table, chain: tuple[Tool, ...]) -> tuple[Observable, ..
 
 
 def _source(name: str, settings: Table, chain: tuple[Tool, ...]) -> Any:
-    """Where an observable is read; without ``from``, from the only Python tool, under its own name."""
+    """Where an observable is read, by its ``from`` table; without a tool there, from the only one that can be meant."""
     where = f"[observables.{name}.from]"
     address = dict(_table(settings, "from", where))
     names = [tool.name for tool in chain]
     if "tool" not in address:
-        python = [tool for tool in chain if tool.default_source] or (list(chain) if address else [])
-        if len(python) != 1:
+        meant = [tool for tool in chain if tool.default_source] or list(chain)
+        if len(meant) != 1:
             raise ConfigError(f"{where}: name the tool it is read from, from = {{ tool = '...' }}; there are "
                               f"{', '.join(names) or 'no tools'}")
-        address["tool"] = python[0].name
+        address["tool"] = meant[0].name
     for tool in chain:
         if tool.name == address["tool"]:
             try:
@@ -285,13 +285,20 @@ def _cluster(config: Table) -> ClusterSettings:
 # ---- a plan as TOML
 
 
-def dump(plan: Plan) -> str:
-    """The resolved configuration: every setting, defaults included, and the versions that read it.
+def dump(plan: Plan) -> dict[str, str]:
+    """The resolved configuration as files: every setting, defaults included, the versions that read it, and templates.
 
-    `load` reads it back to an equal plan, as long as templates and Python functions stay where they are; a function
-    that is a Python object has no name in a file, and stands there as a comment would.
+    Written into one folder, ``config.toml`` is read back by `load` to an equal plan, as long as programs and Python
+    modules stay where they are. A function that is a Python object has no name that a file could hold; it stands there
+    by its module and qualified name.
+
+    Returns:
+        Texts by file name: ``config.toml``, and ``templates/<tool>.in`` for each template.
     """
     import tomli_w
+
+    cards = [t for t in plan.tools if isinstance(t, SlhaCommand) and t.template]
+    files = {f"templates/{t.name}.in": t.template_text for t in cards}
 
     config: Table = {
         "scan": {"name": plan.name, "seed": plan.seed, **_fields(plan.stop)},
@@ -304,9 +311,12 @@ def dump(plan: Plan) -> str:
         "cluster": {"slots": "auto", "gpus_for_trainer": "auto", **_fields(plan.cluster)},
         "versions": versions(),
     }
+    for table in config["tools"]:
+        if "template" in table:
+            table["template"] = f"templates/{table['name']}.in"
     if plan.init_csv:
         config["scan"]["init_csv"] = str(plan.init_csv)
-    return tomli_w.dumps(config)
+    return {"config.toml": tomli_w.dumps(config), **files}
 
 
 def versions() -> dict[str, str]:

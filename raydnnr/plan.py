@@ -109,6 +109,18 @@ class Problem:
 class Plan:
     """All a scan is.
 
+    Attributes:
+        name: The run directory is ``runs/<name>`` unless another one is given.
+        parameters: Scanned and fixed ones, in the order of the table's columns.
+        tools: Run in this order.
+        observables: Read from the tools, or computed; one without a source is read from the only Python tool.
+        method: How points are found (`raydnnr.search.methods`).
+        derived: Expressions over parameters, by name, for templates, tools and observables.
+        seed: Same seed, same points (bit for bit with a synchronous method).
+        stop: When it ends.
+        cluster: Where the physics runs.
+        init_csv: Earlier points to start from: CSV, Parquet, or another run directory.
+
     Raises:
         ConfigError: Names that are used twice or reserved, an expression of unknown names, an observable of an
             unknown tool, nothing to scan, nothing to compute.
@@ -126,8 +138,8 @@ class Plan:
     init_csv: Path | None = None
 
     def __post_init__(self) -> None:
-        if self.stop.iterations is None:
-            object.__setattr__(self, "stop", replace(self.stop, iterations=self.method.default_iterations))
+        for name, value in _completed(self).items():
+            object.__setattr__(self, name, value)
         _check_names(self)
         _check_observables(self)
         if not self.space.n_params:
@@ -189,6 +201,11 @@ class Plan:
         """Hash of the likelihoods: rows with another one are scored again from their observables."""
         return _digest({name: repr(likelihood) for name, likelihood in self.likelihoods.items()})
 
+    @property
+    def keeps_all_files(self) -> bool:
+        """Whether a tool wants the output files of every point kept, not of the good ones only."""
+        return any(getattr(tool, "keep_files", "") == "all" for tool in self.tools)
+
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, as sentences."""
         found = []
@@ -206,6 +223,32 @@ class Plan:
         yield from self.derived.values()
         yield from (o.expression for o in self.observables if o.expression)
         yield from (c for tool in self.tools for c in tool.conditions)
+
+
+def _completed(plan: Plan) -> dict[str, object]:
+    """Fields as they are kept: tuples for lists, expressions for texts, and defaults that depend on other fields."""
+    tools = tuple(plan.tools)
+    texts = plan.derived.items()
+    stop = plan.stop
+    if stop.iterations is None:
+        stop = replace(stop, iterations=plan.method.default_iterations)
+    return {
+        "parameters": tuple(plan.parameters), "tools": tools, "stop": stop,
+        "derived": {name: Expression(text) if isinstance(text, str) else text for name, text in texts},
+        "observables": tuple(_with_source(o, tools) for o in plan.observables),
+        "init_csv": None if plan.init_csv is None else Path(plan.init_csv),
+    }
+
+
+def _with_source(o: Observable, tools: tuple[Tool, ...]) -> Observable:
+    """An observable that says nothing of where it comes from is read from the only Python tool, by its name."""
+    if o.source is not None or o.expression is not None:
+        return o
+    candidates = [tool for tool in tools if tool.default_source]
+    if len(candidates) != 1:
+        raise ConfigError(f"observables.{o.name}.from: name the tool it is read from, from = {{ tool = '...' }}; there "
+                          f"are {', '.join(tool.name for tool in tools) or 'no tools'}")
+    return replace(o, source=candidates[0].address({}, o.name))
 
 
 def _digest(value: Mapping[str, object]) -> str:
@@ -245,8 +288,8 @@ def _check_observables(plan: Plan) -> None:
     known = [*(p.name for p in plan.parameters), *plan.derived]
     for o in plan.observables:
         where = f"observables.{o.name}"
-        if (o.source is None) == (o.expression is None):
-            raise ConfigError(f"{where}: give either from = {{...}} or expression = '...'")
+        if o.source is not None and o.expression is not None:
+            raise ConfigError(f"{where}: give either from = {{...}} or expression = '...', not both")
         if o.source is not None and o.source.tool not in tools:
             raise ConfigError(f"{where}.from: no tool is named {o.source.tool!r}; there are {', '.join(tools)}."
                               + did_you_mean(o.source.tool, tools))

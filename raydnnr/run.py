@@ -106,13 +106,15 @@ def run(
     """
     from raydnnr.config import dump
     from raydnnr.progress import Progress
+    from raydnnr.references import bibliography
     from raydnnr.scan import run_scan
     from raydnnr.store import Store
 
     if problems := check(plan):
         raise ConfigError("\n".join(problems))
     folder = Path(run_dir) if run_dir is not None else Path("runs") / plan.name
-    store = Store.open(folder, plan, dump(plan), fresh=fresh)
+    files = {**dump(plan), "references.bib": bibliography(plan)}
+    store = Store.open(folder, plan, files, fresh=fresh)
     with ExitStack() as stack:
         stack.callback(store.close)
         stack.enter_context(_log_file(store.run_dir / "scan.log"))

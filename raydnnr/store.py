@@ -22,7 +22,7 @@ import shutil
 import time
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,13 +72,13 @@ class Store:
         self._synced = 0.0
 
     @classmethod
-    def open(cls, run_dir: Path, plan: StoredPlan, config_text: str, fresh: bool = False) -> Store:
+    def open(cls, run_dir: Path, plan: StoredPlan, files: Mapping[str, str], fresh: bool = False) -> Store:
         """Open a run directory, and resume what it holds.
 
         Args:
             run_dir: Made if it is not there.
             plan: The scan.
-            config_text: Kept as ``config.toml``.
+            files: Texts to keep in it, by name: the configuration and its templates (`raydnnr.config.dump`).
             fresh: Move a run directory that is there aside, and start over.
 
         Raises:
@@ -104,7 +104,8 @@ class Store:
             with store._disk("starting"):
                 for folder in FOLDERS:
                     (run_dir / folder).mkdir(exist_ok=True, mode=0o700)
-                write_atomically(run_dir / "config.toml", config_text.encode())
+                for name, text in files.items():
+                    write_atomically(run_dir / name, text.encode("utf-8", "surrogateescape"))
                 write_atomically(run_dir / "identity.json", _identity(plan).encode())
             store._load()
         except BaseException:
@@ -236,11 +237,19 @@ class Store:
         kept = _take(scored, mine)
         points = r.points.take(rows)
         r.done[rows] = True
-        r.add(self._layout.rows(points, kept), kept.outcomes.files)
+        r.add(self._layout.rows(points, kept), self._worth_keeping(kept))
         self._count(kept.nll, kept.outcomes.status, kept.outcomes.reason)
         self._memory.add(points.point_id, points.x, kept.outcomes.observables, kept.nll, kept.outcomes.status)
         if r.n_left == 0:
             self._close_round(r)
+
+    def _worth_keeping(self, scored: Scored) -> Mapping[int, Mapping[str, bytes]]:
+        """Kept files, less those of ``ok`` points that are not good, unless a tool keeps all."""
+        o = scored.outcomes
+        if not o.files or self._plan.keeps_all_files:
+            return o.files
+        poor = o.point_id[(o.status == Status.OK) & ~(scored.nll < self._plan.stop.threshold_value)]
+        return {i: files for i, files in o.files.items() if i not in set(poor.tolist())}
 
     def _close_round(self, r: _Round) -> None:
         """The round's rows become its shard, and its journal goes."""
