@@ -164,7 +164,7 @@ class SlhaCommand(Tool):
         if completed.signal == signal.SIGXFSZ or (completed.exit_code and self._wrote_too_much(slot)):
             self._fail(f"wrote a file larger than max_output_mib = {self.max_output_mib:g}", log)
         if completed.signal is not None:
-            self._fail(f"died of {completed.how} after {completed.seconds:.1f} s", log)
+            self._fail(f"died of {completed.how}", log, f"after {completed.seconds:.1f} s")
         return SlhaResult(self._spectrum(completed, output, log))
 
     def read(self, result: Result, source: Source) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from raydnnr.tools.slha_command import SlhaCommand
 from raydnnr.tools.slot import ScratchRoot, Slot
 
 FAKES = Path(__file__).parents[1] / "fakes"
-CARD = "Block MINPAR\n 1 m0 # GeV\n 2 2*m0 - step\n 3 tanb\n"
+CARD = "Block MINPAR\n 1 m0 # GeV\n 2 0.5*m0 - step\n 3 tanb\n"
 PYTHON = (sys.executable, "-S", "-B")
 SPACE = ParameterSpace((Parameter.of("m0", low=50, high=2000), Parameter.of("step", low=0, high=2000),
                         Parameter.of("tanb", value=10)))
@@ -103,9 +104,9 @@ def test_nan_in_the_output_is_invalid(slot, tmp_path):
         ("huge.py", ("file", "{output}", "die"), "wrote a file larger than max_output_mib = 4"),
         ("huge.py", ("stdout", "die"), "wrote a file larger than max_output_mib = 4"),
         ("crashing.py", ("{input}", "{output}"),
-         "died of signal 11 (SIGSEGV) after 0.\nlast lines:\ninitialising\naccessing the 7th sneutrino"),
+         "died of signal 11 (SIGSEGV)\nafter SOME s\nlast lines:\ninitialising\naccessing the 7th sneutrino"),
         ("exiting.py", ("{input}", "{output}", "3", "no convergence"),
-         "exited with code 3\nafter 0. s\nlast lines:\nno convergence"),
+         "exited with code 3\nafter SOME s\nlast lines:\nno convergence"),
         ("hanging.py", ("pid",), "timed out after 1.5 s"),
         ("stubborn.py", ("pid",), "timed out after 1.5 s"),
         ("forking.py", ("pid", "wait"), "timed out after 1.5 s"),
@@ -113,11 +114,8 @@ def test_nan_in_the_output_is_invalid(slot, tmp_path):
     ],
 )
 def test_codes_that_break_are_failed_and_say_how(slot, card, program, words, reason):
-    import re
-
     result = evaluate(program, slot, card, *(words or ("x",)), timeout_s=1.5, max_output_mib=4.0)
-    plain = re.sub(r" after \d\.\d s\n|(?<=after )\d\.\d s", lambda m: " after 0.\n" if "\n" in m[0] else "0. s",
-                   result.reason)
+    plain = re.sub(r"after 0\.\d s", "after SOME s", result.reason)
     python = Path(sys.executable).name
     assert result.status == Status.FAILED
     assert plain.startswith(f"spectrum: {python} {reason}")
@@ -174,7 +172,7 @@ def test_standard_input_and_output(slot, card):
 
 def test_tools_in_a_chain_share_files_and_observables(slot, card, tmp_path):
     second_card = tmp_path / "second.in"
-    second_card.write_text("Block MINPAR\n 1 mh * 2\n 2 1e4\n 3 tanb\n")
+    second_card.write_text("Block MINPAR\n 1 mh * 2\n 2 1.0\n 3 tanb\n")
     first = tool(card, "good.py", "{input}", "{output}")
     editor = SlhaCommand(name="edit", command=("/bin/sed", "-i", "s/5.8E-01/6.0E-01/", "{input}"),
                          input_file="output.slha")
