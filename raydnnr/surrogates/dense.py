@@ -5,8 +5,8 @@ all weights lie in one flat tensor, every buffer is made once, and a training st
 A bias is the weight of one more input that is always 1, so that one matrix product yields the gradients of weights and
 biases. The numbers are those of autograd up to rounding; `torchfit` decides when this applies.
 
-Shapes: **B** rows, **P** inputs, **T** outputs, **W** width of a layer, **I** columns of a layer's input: its width, the
-constant 1, and zeros up to a multiple of eight (aligned rows make the products a tenth faster).
+Shapes: **B** rows, **P** inputs, **T** outputs, **W** width of a layer, **I** columns of a layer's input: its width,
+the constant 1, and zeros up to a multiple of eight (aligned rows make the products a tenth faster).
 """
 
 from __future__ import annotations

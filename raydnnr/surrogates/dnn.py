@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,14 +15,13 @@ from torch import nn
 
 from raydnnr.evaluation import TrainingReport
 from raydnnr.surrogates.networks import network_architecture_selector
-from raydnnr.surrogates.torchfit import torchfit
+from raydnnr.surrogates.torchfit import predict, torchfit
 
 log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
 MIN_VALIDATION = 10  # rows; below, the training loss is watched
-PREDICTION_BLOCK = 16_384  # rows predicted at a time
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +44,11 @@ class Dnn:
         Args:
             u: Points of the unit cube (n, P).
             y: Targets (n, T), finite.
-            seed: Of the weights, the validation split and the order of the batches.
+            seed: Of the weights, the validation split and the order of the batches; training uses one thread, so that
+                the same seed gives the same network on any machine load.
         """
         start = time.monotonic()
-        generator = torch.Generator().manual_seed(seed % 2**63)
+        generator = torch.Generator().manual_seed(seed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         center, scale = _robust_scale(y)
         x_NP = torch.from_numpy((2.0 * u - 1.0).astype(np.float32))
@@ -59,17 +57,16 @@ class Dnn:
         n_validation = int(self.validation_fraction * len(u))
         n_validation = n_validation if n_validation >= MIN_VALIDATION else 0
         held, used = order[:n_validation], order[n_validation:]
-        with _seeded(generator):
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
             network = network_architecture_selector(len(u), u.shape[1], y.shape[1], self.neurons).to(device)
-            history = torchfit(
-                x_NP[used].to(device), y_NT[used].to(device), network, nn.MSELoss(),
-                torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay),
-                self.epochs, self.batch_size, verbose=self.verbose > 0, patience=self.patience,
-                min_delta=self.min_delta, generator=generator,
-                validation=(x_NP[held].to(device), y_NT[held].to(device)) if n_validation else None,
-            )
-        report = TrainingReport(len(u), history.n_epochs, history.loss, history.validation_loss,
-                                time.monotonic() - start, device)
+        fit = torchfit(
+            x_NP[used], y_NT[used], network, nn.MSELoss(),
+            torch.optim.AdamW(network.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay),
+            self.epochs, self.batch_size, verbose=self.verbose > 0, patience=self.patience, min_delta=self.min_delta,
+            validation=(x_NP[held], y_NT[held]) if n_validation else None, seed=seed, threads=1,
+        )
+        report = TrainingReport(len(u), fit.n_epochs, fit.loss, fit.validation_loss, time.monotonic() - start, device)
         return DnnRegressor(network, center, scale, report)
 
 
@@ -84,14 +81,8 @@ class DnnRegressor:
 
     def predict(self, u: Array) -> Array:
         """Targets (C, T) for points of the unit cube (C, P)."""
-        self.network.eval()
-        device = next(self.network.parameters()).device
-        out = []
-        with torch.inference_mode():
-            for block in np.array_split(u, max(1, -(-len(u) // PREDICTION_BLOCK))):
-                x = torch.from_numpy((2.0 * block - 1.0).astype(np.float32)).to(device)
-                out.append(self.network(x).double().cpu().numpy())
-        return np.concatenate(out) * self.scale + self.center
+        scaled = predict(self.network, (2.0 * u - 1.0).astype(np.float32))
+        return scaled.double().cpu().numpy() * self.scale + self.center
 
     def save(self, path: Path) -> None:
         """Weights and scaling, as tensors only."""
@@ -119,16 +110,3 @@ def _robust_scale(y: Array) -> tuple[Array, Array]:
     """Mean and standard deviation of each target, 1 where it does not vary."""
     scale = y.std(axis=0)
     return y.mean(axis=0), np.where(scale > 0, scale, 1.0)
-
-
-@contextmanager
-def _seeded(generator: torch.Generator) -> Iterator[None]:
-    """One thread and a seed of ours: the same numbers on any machine load; what was set before comes back."""
-    threads = torch.get_num_threads()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(int(torch.randint(2**62, (1,), generator=generator)))
-        torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(threads)

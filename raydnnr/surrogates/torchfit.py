@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 THREADS_FROM_FLOP = 2e7  # of one training step: below, threads wait for each other longer than they work
 CUDA_BLOCK = 65_536  # rows predicted at once where memory is no cache
 
-Data = Tensor | NDArray[np.floating] | ArrayLike
+Data = Tensor | NDArray[np.floating[Any]] | ArrayLike
 Batches = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -70,8 +70,8 @@ def torchfit(
     """Train a model by mini-batches with early stopping; afterwards it has the weights of its best epoch.
 
     The watched loss is the validation loss, or the training loss where there is no validation data. Training ends after
-    ``patience`` epochs in a row without a watched loss more than ``min_delta`` below the best one, and the weights of the
-    lowest watched loss are copied back. The same arguments give the same weights, bit for bit, on one machine.
+    ``patience`` epochs in a row without a watched loss more than ``min_delta`` below the best one, and the weights of
+    the lowest watched loss are copied back. The same arguments give the same weights, bit for bit, on one machine.
 
     With ``nn.MSELoss`` and ``torch.optim.AdamW``, plain dense networks on the CPU are trained by `surrogates.dense`:
     the same numbers up to rounding (dropout: the same distribution), in a fraction of the time. Everything else goes

@@ -1,9 +1,10 @@
 """Guard: a tiny process that outlives its evaluator and ends what the evaluator leaves behind.
 
 The evaluator tells it, a line each, what it would leave: ``dir PATH`` a scratch directory, ``+N`` a process group that
-runs, ``-N`` one that has ended, ``=N`` a single process. When the pipe closes, however the evaluator ended, the guard sends TERM and half a
-second later KILL to every group still listed and to every process that carries the mark of the scratch directory in
-its environment (one that was being started, or has left its group), then removes the directory.
+runs, ``-N`` one that has ended, ``=N`` a single process. When the pipe closes, however the evaluator ended, the guard
+sends TERM and half a second later KILL to every group and process still listed, and to every process that carries the
+mark of the scratch directory in its environment (one that was being started, or has left its group), then removes the
+directory.
 
 This file is also the program itself: run by its path with ``python -I -S``, it may import nothing but small parts of
 the standard library, and those late.

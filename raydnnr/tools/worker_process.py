@@ -98,7 +98,7 @@ class WorkerProcess:
     def _set_up(self, function: str | Callable[..., Any], path: Sequence[str], memory_bytes: int | None) -> None:
         by_value = b""
         if not isinstance(function, str):
-            import cloudpickle  # type: ignore[import-untyped]  # here: scans that name their function by address need not have it
+            import cloudpickle  # here: a function that is named by its address does without it
 
             by_value = cloudpickle.dumps(function)
         ours = [os.path.abspath(folder) for folder in sys.path]

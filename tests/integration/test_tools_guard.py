@@ -76,7 +76,8 @@ def start_driver(folder: Path, body: str) -> subprocess.Popen[str]:
 
 
 HANGERS = """
-    words = [("hanging.py", "pid"), ("stubborn.py", "pid"), ("forking.py", "pid", "wait"), ("forking.py", "pid", "leave")]
+    words = [("hanging.py", "pid"), ("stubborn.py", "pid"), ("forking.py", "pid", "wait"),
+             ("forking.py", "pid", "leave")]
     for slot, some in zip(slots, words):
         threading.Thread(target=fake, args=(slot, *some)).start()
     time.sleep(60)

@@ -37,7 +37,8 @@ def slot(tmp_path):
 def chain(function: object, *, keys: tuple[str, ...] = ("r", "s"), **settings: object) -> Toolchain:
     if isinstance(function, str) and ":" not in function:
         function = f"physics:{function}"
-    tool = PythonFunction(**{"name": "mine", "function": function, "path": (str(FAKES),), "timeout_s": 20.0, **settings})
+    usual = {"name": "mine", "function": function, "path": (str(FAKES),), "timeout_s": 20.0}
+    tool = PythonFunction(**{**usual, **settings})
     observables = tuple(Observable(name=key, source=tool.address({}, key), likelihood=GAUSS) for key in keys)
     return Toolchain((tool,), observables, Inputs(SPACE))
 

@@ -112,7 +112,8 @@ B = Calculator(name="b", formulas=(("r", "p * 10"),))
 
 
 def test_observables_of_two_tools_and_expressions_in_their_place():
-    chain = Toolchain((A, B), (read("r", "b"), computed("s", "r + p"), read("p", "a"), computed("t", "2 * x")), inputs())
+    observables = read("r", "b"), computed("s", "r + p"), read("p", "a"), computed("t", "2 * x")
+    chain = Toolchain((A, B), observables, inputs())
 
     result = evaluate(chain, 2.0, 4.0)
 

@@ -1,0 +1,62 @@
+"""Every file in configs/ loads; those whose codes come from PyPI run, with a small budget."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from raydnnr.config import load
+
+CONFIGS = Path(__file__).parents[1] / "configs"
+BY_HAND = {"cmssm_spheno.toml", "cmssm_softsusy.toml"}  # their programs are not on PyPI
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)
+def test_config_is_valid(path: Path) -> None:
+    plan = load(path)
+    assert plan.warnings() == []
+
+
+def run(path: Path, folder: Path, *words: str) -> tuple[dict[str, object], pd.DataFrame]:
+    command = [sys.executable, "-m", "raydnnr.run", str(path), "--run-dir", str(folder), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=280)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1]), pd.read_parquet(folder / "evaluations")
+
+
+@pytest.mark.slow
+def test_quickstart_finds_its_points_with_ray(tmp_path: Path) -> None:
+    summary, table = run(CONFIGS / "quickstart.toml", tmp_path / "run")
+
+    assert summary["good"] >= 200
+    assert (table.status != "failed").all()
+    assert len(table) == summary["evaluations"] < 6000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("simsusy"), reason="simsusy is not installed")
+def test_an_external_slha_program_is_scanned(tmp_path: Path) -> None:
+    summary, table = run(CONFIGS / "mssm_simsusy.toml", tmp_path / "run", "--inline",
+                         "--set", "scan.max_evaluations=60", "--set", "search.bootstrap_points=40",
+                         "--set", "cluster.slots=2")
+
+    assert summary["good"] > 0
+    assert set(table.status) == {"ok", "invalid"}
+    assert table[table.status == "ok"].m_chi1p.between(0, 3000).all()
+
+
+@pytest.mark.slow
+def test_flavio_is_scanned(tmp_path: Path) -> None:
+    pytest.importorskip("flavio")
+    summary, table = run(CONFIGS / "b_anomalies_flavio.toml", tmp_path / "run", "--inline",
+                         "--set", "scan.max_evaluations=24", "--set", "search.bootstrap_points=16",
+                         "--set", "search.points_per_iteration=8", "--set", "cluster.slots=2")
+
+    assert (table.status == "ok").all()
+    assert summary["evaluations"] == 24
