@@ -6,6 +6,7 @@ Shapes: **N** points, **P** scanned parameters, **K** observables.
 from __future__ import annotations
 
 import enum
+import keyword
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -235,5 +236,8 @@ def check_column_name(where: str, name: str) -> None:
     """
     if not name.isidentifier() or not name.isascii():
         raise ConfigError(f"{where}: {name!r} is not a name; use letters, digits and '_', not starting with a digit")
+    if keyword.iskeyword(name):
+        raise ConfigError(f"{where}: {name!r} is a word of Python and could not stand in an expression; choose another "
+                          f"name, such as {name + '_'!r}")
     if name in RESERVED or name.startswith("loss_"):
         raise ConfigError(f"{where}: {name!r} is a column of the evaluation table; choose another name")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,15 @@ import pyarrow.parquet as pq
 
 from raydnnr.atomic import write_atomically
 from raydnnr.errors import ConfigError, RunDirectoryError
-from raydnnr.journal import open_rounds, read_stream
-from raydnnr.table import SHARD
+from raydnnr.journal import read_files, read_stream
+from raydnnr.rundir import identity as identity
+from raydnnr.rundir import threshold as threshold
+from raydnnr.shards import NotAShard, iteration_of, read_parquet
 
-READ_TRIES = 5  # a driver may close a round between our look at the folder and at the file
+log = logging.getLogger(__name__)
+
+READ_TRIES = 5  # a driver may move a file between our look at the folder and at the file
+SHARED = 0o666  # exports are for others; the umask says for whom
 
 
 @dataclass(frozen=True)
@@ -32,26 +38,6 @@ class Exported:
     note: str = ""
 
 
-def identity(run_dir: Path) -> dict[str, object]:
-    """What a run directory says of its scan.
-
-    Raises:
-        RunDirectoryError: It is none.
-    """
-    try:
-        held: dict[str, object] = json.loads((run_dir / "identity.json").read_text())
-    except FileNotFoundError:
-        raise RunDirectoryError(f"{run_dir}: not a run directory of raydnnr (it has no identity.json)") from None
-    except (OSError, ValueError) as error:
-        raise RunDirectoryError(f"{run_dir}/identity.json: unreadable ({error})") from None
-    return held
-
-
-def threshold(run_dir: Path) -> float:
-    """The NLL below which a point of this run is good."""
-    return float(str(identity(run_dir)["threshold_value"]))
-
-
 def read_evaluations(run_dir: Path | str) -> pa.Table:
     """All finished evaluations of a run: shards and journal, ordered by point id, also while its driver works.
 
@@ -59,16 +45,20 @@ def read_evaluations(run_dir: Path | str) -> pa.Table:
         RunDirectoryError: Not a run directory, or nothing finished yet.
     """
     run_dir = Path(run_dir)
-    mark = str(identity(run_dir)["fingerprint"]).encode()
-    for _ in range(READ_TRIES):
+    mark = identity(run_dir)["fingerprint"].encode()
+    tables: list[pa.Table] = []
+    for last_try in (*[False] * (READ_TRIES - 1), True):
         try:
-            tables = _read_all(run_dir, mark)
+            # The journal first: a round that is closed meanwhile is then in its shard, which is looked for later.
+            journal = [pa.Table.from_batches([batch]) for batch in _journal(run_dir)]
+            tables = [t for t in (*_shards(run_dir), *journal) if t.num_rows and _is_of(t, mark)]
             break
-        except FileNotFoundError:
-            continue
+        except OSError as error:
+            if last_try or not isinstance(error, FileNotFoundError):
+                raise RunDirectoryError(f"{run_dir}: cannot be read: {error}") from error
     if not tables:
         raise RunDirectoryError(f"{run_dir}: no evaluation is finished yet")
-    table = pa.concat_tables(tables).sort_by("point_id")
+    table = _joined(tables).sort_by("point_id")
     ids = table.column("point_id").to_numpy()
     first = np.ones(len(ids), bool)
     first[1:] = ids[1:] != ids[:-1]  # a round may be in its shard and still in the journal
@@ -102,93 +92,111 @@ def export(run_dir: Path | str, destination: Path | str, good_only: bool = False
         table = good(table, threshold(run_dir))
     try:
         destination.parent.mkdir(parents=True, exist_ok=True)
-        note = FORMATS[word](table, destination, run_dir)
+        return FORMATS[word](table, destination, run_dir)
     except OSError as error:
-        raise ConfigError(f"export: {destination} cannot be written: {error.strerror}") from error
-    return Exported(table.num_rows, destination, note)
+        raise ConfigError(f"export: {destination} cannot be written: {error.strerror or error}") from error
 
 
-def _read_all(run_dir: Path, mark: bytes) -> list[pa.Table]:
-    journal = []
-    for iteration in open_rounds(run_dir / "journal"):
-        for path in sorted((run_dir / "journal").glob(f"iteration-{iteration:05d}.rows-*.arrows")):
-            journal += [pa.Table.from_batches([b]) for b in read_stream(path)]
-    shards = [t for path in sorted((run_dir / "evaluations").iterdir()) if SHARD.fullmatch(path.name)
-              and (t := _shard(path, mark)) is not None]
-    found = [t for t in shards + journal if t.num_rows]
-    if not found:
-        return []
-    schema = (shards or journal)[0].schema
-    return [t.replace_schema_metadata(schema.metadata) for t in found if t.schema.equals(schema)]
+# ---- reading
 
 
-def _shard(path: Path, mark: bytes) -> pa.Table | None:
-    """None for a file that is damaged or another scan's: the driver reports those."""
-    try:
-        table = pq.read_table(path, partitioning=None)
-    except FileNotFoundError:
-        raise
-    except (pa.ArrowException, OSError, ValueError):
-        return None
-    return table if (table.schema.metadata or {}).get(b"fingerprint") == mark else None
+def _journal(run_dir: Path) -> Iterator[pa.RecordBatch]:
+    for path in sorted((run_dir / "journal").glob("iteration-*.rows-*.arrows")):
+        try:
+            yield from read_stream(path)
+        except FileNotFoundError:  # its round is in a shard now
+            continue
 
 
-def _csv(table: pa.Table, destination: Path, run_dir: Path) -> str:
-    sink = io.BytesIO()
+def _shards(run_dir: Path) -> Iterator[pa.Table]:
+    """Those that can be read: the driver reports the others."""
+    for path in sorted((run_dir / "evaluations").glob("*.parquet")):
+        if iteration_of(path):
+            try:
+                yield read_parquet(path)
+            except NotAShard as problem:
+                log.warning("%s: left out: %s", path, problem)
+
+
+def _is_of(table: pa.Table, mark: bytes) -> bool:
+    return bool((table.schema.metadata or {}).get(b"fingerprint") == mark)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    """Tables of one scan. Their columns may stand in another order, under other labels: the newest are kept."""
+    schema = tables[-1].schema
+    same = [t.select(schema.names) for t in tables if set(t.column_names) == set(schema.names)]
+    return pa.concat_tables([t.cast(schema) for t in same])
+
+
+# ---- writing
+
+
+def _csv(table: pa.Table, destination: Path, run_dir: Path) -> Exported:
+    sink = pa.BufferOutputStream()
     pyarrow.csv.write_csv(table, sink)
-    write_atomically(destination, sink.getvalue())
-    return ""
+    write_atomically(destination, memoryview(sink.getvalue()), SHARED)
+    return Exported(table.num_rows, destination)
 
 
-def _parquet(table: pa.Table, destination: Path, run_dir: Path) -> str:
-    sink = io.BytesIO()
+def _parquet(table: pa.Table, destination: Path, run_dir: Path) -> Exported:
+    sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
-    write_atomically(destination, sink.getvalue())
-    return ""
+    write_atomically(destination, memoryview(sink.getvalue()), SHARED)
+    return Exported(table.num_rows, destination)
 
 
-def _getdist(table: pa.Table, destination: Path, run_dir: Path) -> str:
-    """``ROOT.txt`` (weight 1, NLL, parameters, derived values, observables), ``ROOT.paramnames`` and ``ROOT.ranges``.
+def _getdist(table: pa.Table, destination: Path, run_dir: Path) -> Exported:
+    """``ROOT.txt`` (weight, NLL, parameters, derived values, observables), ``ROOT.paramnames`` and ``ROOT.ranges``.
 
-    The points are not a posterior sample: all weights are 1.
+    The points are not a posterior sample: all weights are 1. The ranges are those of the priors, ``N`` where there is
+    no bound; derived values and observables, whose names end with a star, have none.
     """
     root = destination.with_suffix("") if destination.suffix == ".getdist" else destination
-    names = _named(table, "parameter") + _named(table, "derived") + _named(table, "observable")
+    parameters = _named(table, "parameter")
+    names = parameters + _named(table, "derived") + _named(table, "observable")
     columns = [np.ones(table.num_rows), table["nll"].to_numpy(), *(table[n].to_numpy() for n in names)]
     text = io.BytesIO()
     np.savetxt(text, np.column_stack(columns), fmt="%.10g")
-    write_atomically(root.with_name(root.name + ".txt"), text.getvalue())
-    scanned = set(_named(table, "parameter"))
-    labels = (f"{n}{'' if n in scanned else '*'}\t{_label(table, n)}" for n in names)
-    write_atomically(root.with_name(root.name + ".paramnames"), ("\n".join(labels) + "\n").encode())
-    ranges = (f"{n} {pc.min(table[n]).as_py()} {pc.max(table[n]).as_py()}" for n in names if n in scanned)
-    write_atomically(root.with_name(root.name + ".ranges"), ("\n".join(ranges) + "\n").encode())
-    return "all weights are 1: the points are not a posterior sample"
+    labels = [f"{n}{'' if n in parameters else '*'}\t{_label(table, n)}" for n in names]
+    bounds = json.loads(identity(run_dir).get("ranges", "{}"))
+    ranges = [" ".join([n, *(f"{b:.10g}" if np.isfinite(b) else "N" for b in bounds[n])]) for n in names if n in bounds]
+    for suffix, data in ((".txt", text.getvalue()), (".paramnames", ("\n".join(labels) + "\n").encode()),
+                         (".ranges", ("\n".join(ranges) + "\n").encode())):
+        write_atomically(root.with_name(root.name + suffix), data, SHARED)
+    return Exported(table.num_rows, root, "all weights are 1: the points are not a posterior sample")
 
 
-def _slha(table: pa.Table, destination: Path, run_dir: Path) -> str:
+def _slha(table: pa.Table, destination: Path, run_dir: Path) -> Exported:
     """A folder with the kept output files of every good point: ``000000123-spectrum.slha``."""
     destination.mkdir(parents=True, exist_ok=True)
-    wanted, written = set(table["point_id"].to_pylist()), set()
-    for point_id, name, data in _kept_files(run_dir):
-        if point_id in wanted:
-            write_atomically(destination / f"{point_id:09d}-{Path(name).name}", data)
-            written.add(point_id)
-    missing = len(wanted - written)
-    return f"{missing} of {len(wanted)} good points have no kept files (keep_files of their tool)" if missing else ""
+    wanted = set(table["point_id"].to_pylist())
+    written = set()
+    for point_id, name, data in _kept_files(run_dir, wanted):
+        write_atomically(destination / f"{point_id:09d}-{Path(name).name}", data, SHARED)
+        written.add(point_id)
+    missing = len(wanted) - len(written)
+    return Exported(len(written), destination,
+                    f"{missing} of {len(wanted)} good points have no kept files (keep_files of their tool)"
+                    if missing else "")
 
 
-def _kept_files(run_dir: Path) -> list[tuple[int, str, bytes]]:
-    found = []
-    for path in sorted((run_dir / "files").glob("iteration-*.zip")):
-        with zipfile.ZipFile(path) as archive:
-            for entry in archive.namelist():
-                point_id, _, name = entry.partition("/")
-                found.append((int(point_id), name, archive.read(entry)))
+def _kept_files(run_dir: Path, wanted: set[int]) -> Iterator[tuple[int, str, bytes]]:
+    """Point id, name and content; the journal first, as in `read_evaluations`."""
     for path in sorted((run_dir / "journal").glob("iteration-*.files-*.arrows")):
-        for batch in read_stream(path):
-            found += [(r["point_id"], r["name"], r["data"]) for r in batch.to_pylist()]
-    return found
+        try:
+            yield from (entry for entry in read_files(path) if entry[0] in wanted)
+        except FileNotFoundError:  # its round is in an archive now
+            continue
+    for path in sorted((run_dir / "files").glob("iteration-*.zip")):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                for entry in archive.namelist():
+                    point_id, _, name = entry.partition("/")
+                    if point_id.isdecimal() and int(point_id) in wanted:
+                        yield int(point_id), name, archive.read(entry)
+        except (zipfile.BadZipFile, EOFError) as error:
+            log.warning("%s: left out: %s", path, error)
 
 
 def _named(table: pa.Table, role: str) -> list[str]:
@@ -200,6 +208,6 @@ def _label(table: pa.Table, name: str) -> str:
     return latex or name.replace("_", r"\_")
 
 
-FORMATS: dict[str, Callable[[pa.Table, Path, Path], str]] = {
+FORMATS: dict[str, Callable[[pa.Table, Path, Path], Exported]] = {
     "csv": _csv, "parquet": _parquet, "getdist": _getdist, "slha": _slha,
 }

@@ -45,8 +45,8 @@ or name your own as 'package.module:Class'. Did you mean 'gauss'?
     module, _, name = word.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where}: {word!r} cannot be imported: {error}") from error
+    except Exception as error:  # a module of the user's may raise anything
+        raise ConfigError(f"{where}: {word!r} cannot be imported: {type(error).__name__}: {error}") from error
     if not isinstance(found, type) or not dataclasses.is_dataclass(found):
         raise ConfigError(f"{where}: {word!r} is not a dataclass; a kind is a frozen dataclass "
                           "whose fields are its keys")

@@ -138,7 +138,7 @@ class Upper(_MeanSigma):
 
     def log_likelihood(self, value: Array) -> Array:
         """``ln L`` (N,): 0 far below the limit, ``-ln 2`` at it."""
-        return -np.logaddexp(0.0, self._pull(value))
+        return _log_sigmoid(-self._pull(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +150,7 @@ class Lower(_MeanSigma):
 
     def log_likelihood(self, value: Array) -> Array:
         """``ln L`` (N,): 0 far above the limit, ``-ln 2`` at it."""
-        return -np.logaddexp(0.0, -self._pull(value))
+        return _log_sigmoid(self._pull(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +186,7 @@ class Siguser(_Kind):
 
     def log_likelihood(self, value: Array) -> Array:
         """``ln L`` (N,)."""
-        return -np.logaddexp(0.0, -np.asarray(value, dtype=np.float64))
+        return _log_sigmoid(np.asarray(value, dtype=np.float64))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -266,7 +266,10 @@ class Cfunction(_Kind):
         if self.log_scaling:
             value = _log_or_excluded(value)
             low, high = (-math.inf if low <= 0 else math.log(low)), math.log(high)
-        distance = np.where(value > high, value - high, np.where(value < low, low - value, 0.0))
+        with np.errstate(invalid="ignore"):  # infinite minus infinite, where it is not used
+            distance = np.where(value > high, value - high, np.where(value < low, low - value, 0.0))
+        if self.log_scaling:
+            distance = np.where(value == -np.inf, np.inf, distance)
         return np.where(np.isnan(value), np.nan, -np.log10(1.0 + distance))
 
 
@@ -292,6 +295,12 @@ class Off(_Kind):
     def log_likelihood(self, value: Array) -> Array:
         """Zero, NaN where ``value`` is NaN."""
         return np.where(np.isnan(value), np.nan, 0.0)
+
+
+def _log_sigmoid(z: Array) -> Array:
+    """``ln 1 / (1 + e^-z)``; NaN where ``z`` is NaN, without numpy's warning."""
+    with np.errstate(invalid="ignore"):
+        return -np.logaddexp(0.0, -z)
 
 
 def _log_or_excluded(value: Array) -> Array:

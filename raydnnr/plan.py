@@ -228,6 +228,8 @@ class Plan:
 def _completed(plan: Plan) -> dict[str, object]:
     """Fields as they are kept: tuples for lists, expressions for texts, and defaults that depend on other fields."""
     tools = tuple(plan.tools)
+    if not tools:
+        raise ConfigError("tools: none; add a [[tools]] table with kind = 'python' or 'slha'")
     texts = plan.derived.items()
     stop = plan.stop
     if stop.iterations is None:
@@ -247,7 +249,7 @@ def _with_source(o: Observable, tools: tuple[Tool, ...]) -> Observable:
     candidates = [tool for tool in tools if tool.default_source]
     if len(candidates) != 1:
         raise ConfigError(f"observables.{o.name}.from: name the tool it is read from, from = {{ tool = '...' }}; there "
-                          f"are {', '.join(tool.name for tool in tools) or 'no tools'}")
+                          f"are {', '.join(tool.name for tool in tools)}")
     return replace(o, source=candidates[0].address({}, o.name))
 
 
@@ -259,8 +261,6 @@ def _check_names(plan: Plan) -> None:
     """Every column has one name, and expressions only use names that exist when they are computed."""
     if not plan.name or "/" in plan.name or plan.name in {".", ".."}:
         raise ConfigError(f"scan.name: got {plan.name!r}; use a name that can be a folder, without '/'")
-    if not plan.tools:
-        raise ConfigError("tools: none; add a [[tools]] table with kind = 'python' or 'slha'")
     columns = [("parameters", p.name) for p in plan.parameters]
     columns += [("derived", name) for name in plan.derived]
     columns += [("observables", o.name) for o in plan.observables]

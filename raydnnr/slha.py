@@ -20,11 +20,11 @@ from raydnnr.errors import SlhaError, did_you_mean
 
 Key = tuple[int, ...]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+|[+-]\d+)?")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+|[+-]\d+)?", re.ASCII)
 _BARE_EXPONENT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([+-]\d+)")
 _NOT_A_NUMBER = re.compile(r"[+-]?(nan(\([^)]*\))?|\*+|1\.#(ind|qnan))", re.IGNORECASE)
 _INFINITE = re.compile(r"([+-]?)(inf(inity)?|1\.#inf)", re.IGNORECASE)
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
 @dataclass
@@ -81,8 +81,9 @@ class Slha:
             text = _decoded(text)
         spectrum = cls()
         where: Block | Decay | None = None
-        for line in text.splitlines():
-            words = line.partition("#")[0].split()
+        for line in text.replace("\r", "\n").split("\n"):  # splitlines() would also cut at a stray byte 0x85 or 0x0c
+            content, _, comment = line.partition("#")
+            words = content.split()
             if not words:
                 continue
             first = words[0].upper()
@@ -96,11 +97,13 @@ class Slha:
             elif where is None:
                 raise SlhaError(f"not SLHA: {line.strip()[:60]!r} stands before the first block")
             else:
+                if len(words) == 1 and isinstance(where, Block) and where.name == "SPINFO":
+                    words += comment.split() or ["without a word"]  # SPheno says what is wrong in the comment
                 where.lines.append(words)
         if where is None:
             raise SlhaError(f"not SLHA: no block and no decay in {len(text)} characters")
         if not text.endswith(("\n", "\r")):
-            raise SlhaError(f"the file ends in the middle of a line: {text.splitlines()[-1].strip()[:60]!r}")
+            raise SlhaError(f"the file ends in the middle of a line: {line.strip()[:60]!r}")
         return spectrum
 
     def get(self, block: str, key: Sequence[int], q: float | None = None) -> float:
@@ -146,8 +149,7 @@ class Slha:
 
     def spinfo(self) -> tuple[list[str], list[str]]:
         """Warnings (entry 3) and errors (entry 4) of the spectrum calculator, from SPINFO."""
-        lines = [" ".join(words) for words in self._spinfo(3)], [" ".join(words) for words in self._spinfo(4)]
-        return lines
+        return [" ".join(words) for words in self._spinfo(3)], [" ".join(words) for words in self._spinfo(4)]
 
     def dump(self) -> str:
         """The file again, without its comments; `parse` gives an equal value back."""

@@ -20,6 +20,8 @@ from raydnnr.kinds import build, choose
 
 Array = NDArray[np.float64]
 
+MIN_PROBABILITY = 1e-9  # of a distribution between its cuts: with less, rounding leaves too few different values
+
 
 class Prior(Protocol):
     """One parameter's prior. All methods work elementwise on arrays."""
@@ -165,8 +167,9 @@ class _Distribution:
     def _cut(self) -> tuple[float, float]:
         cumulative, _ = self._standard()
         low, high = cumulative(self._z(np.array(self._bounds())))
-        if not high > low:
-            raise ConfigError("no probability is left between low and high; widen the range")
+        if not high - low > MIN_PROBABILITY:
+            raise ConfigError(f"hardly any probability ({high - low:.0e}) is left between low = {self._bounds()[0]:g} and "
+                              f"high = {self._bounds()[1]:g}; widen the range")
         return float(low), float(high)
 
     def from_unit(self, u: Array) -> Array:
@@ -198,6 +201,7 @@ class Normal(_Distribution):
 
     def __post_init__(self) -> None:
         _check_distribution(self.mean, self.sigma, self.low, self.high)
+        self._cut()
 
     def _standard(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         from scipy.special import ndtr, ndtri  # scipy costs a worker memory: loaded where it is used
@@ -241,6 +245,7 @@ class Cauchy(_Distribution):
 
     def __post_init__(self) -> None:
         _check_distribution(self.mean, self.sigma, self.low, self.high)
+        self._cut()
 
     def _standard(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         return lambda z: 0.5 + np.arctan(z) / np.pi, lambda p: np.tan(np.pi * (p - 0.5))
@@ -264,6 +269,7 @@ class Exponential(_Distribution):
         if self.low < 0:
             raise ConfigError(f"prior = 'exponential' needs low >= 0, got {self.low:g}")
         _check_distribution(0.0, self.sigma, self.low, self.high)
+        self._cut()
 
     def _standard(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
         return lambda z: -np.expm1(-z), lambda p: -np.log1p(-p)

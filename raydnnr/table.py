@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from raydnnr.evaluation import Inputs, Observable, Points, Scored, Status
@@ -22,7 +25,7 @@ ARRAY_TYPES = {
     "seconds": pa.float64(), "host": pa.string(), "finished": pa.timestamp("us", tz="UTC"),
 }
 STATUS_WORDS = pa.array([s.name.lower() for s in Status], pa.string())
-SHARD = re.compile(r"iteration-(\d{5,})(-csv)?\.parquet")
+SHARD = re.compile(r"iteration-(\d{5,9})(-csv)?\.parquet")
 
 
 class _StopRule(Protocol):
@@ -65,12 +68,12 @@ class Layout:
 
     Columns in order: ``point_id, iteration, origin``; parameters, derived values and observables under their names;
     ``loss_<observable>``; ``nll, nll_predicted, status, reason, attempts, seconds, host, finished``. Role, unit and
-    LaTeX label of a column are in its field's metadata; version, seed, fingerprints and threshold in the schema's.
+    LaTeX label of a column are in its field's metadata; what the table says of its scan is in the schema's.
     """
 
     plan: StoredPlan
 
-    @property
+    @cached_property
     def schema(self) -> pa.Schema:
         """Arrow schema of journal and shards."""
         plan, fields = self.plan, []
@@ -85,15 +88,24 @@ class Layout:
         own = [pa.field(name, kind) for name, kind in ARRAY_TYPES.items()]
         return pa.schema([*own[:3], *fields, *own[3:]], metadata=self.metadata)
 
-    @property
+    @cached_property
     def metadata(self) -> dict[str, str]:
-        """What a shard says of the scan it belongs to."""
+        """What a shard says of its scan: version, name, seed, fingerprints, threshold, and the ranges of the priors."""
         p = self.plan
-        return {"raydnnr_version": __version__, "name": p.name, "seed": str(p.seed), "fingerprint": p.fingerprint,
-                "scoring": p.scoring, "threshold_value": repr(p.stop.threshold_value)}
+        with np.errstate(all="ignore"):
+            ranges = {q.name: q.prior.from_unit(np.array([0.0, 1.0])).tolist() for q in p.parameters}
+        return {"version": __version__, "name": p.name, "seed": str(p.seed), "fingerprint": p.fingerprint,
+                "scoring": p.scoring, "threshold_value": repr(float(p.stop.threshold_value)),
+                "ranges": json.dumps(ranges)}
 
-    def rows(self, points: Points, scored: Scored) -> pa.Table:
-        """Rows of some points (in the order of ``scored``) and what the physics made of them."""
+    def rows(self, points: Points, scored: Scored, hosts: Sequence[str] | None = None) -> pa.Table:
+        """Rows of some points and what the physics made of them.
+
+        Args:
+            points: N points.
+            scored: Their outcomes, in the same order.
+            hosts: Where each was evaluated; ``scored.outcomes.host`` for all if not given.
+        """
         o = scored.outcomes
         n = len(o)
         columns: dict[str, Any] = {
@@ -106,17 +118,17 @@ class Layout:
         columns |= {
             "nll": scored.nll, "nll_predicted": points.nll_predicted,
             "status": STATUS_WORDS.take(pa.array(o.status)), "reason": pa.array(o.reason, pa.string()),
-            "attempts": o.attempts, "seconds": o.seconds, "host": pa.array([o.host] * n, pa.string()),
-            "finished": (o.finished * 1e6).astype("datetime64[us]"),
+            "attempts": o.attempts, "seconds": o.seconds,
+            "host": pa.array(hosts, pa.string()) if hosts is not None else pa.repeat(pa.scalar(o.host), n),
+            "finished": np.rint(o.finished * 1e6).astype("datetime64[us]"),
         }
-        schema = self.schema
-        return pa.table([_array(columns[f.name], f.type) for f in schema], schema=schema)
+        return pa.table([_array(columns[f.name], f.type, n) for f in self.schema], schema=self.schema)
 
 
-def _array(values: Any, kind: pa.DataType) -> pa.Array:
+def _array(values: Any, kind: pa.DataType, n: int) -> pa.Array:
     if isinstance(values, pa.Array):
         return values
-    return pa.array(np.ascontiguousarray(values)).cast(kind)
+    return pa.array(np.ascontiguousarray(np.broadcast_to(values, n))).cast(kind)
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:
@@ -124,10 +136,15 @@ def column(table: pa.Table, name: str) -> NDArray[Any]:
     return np.asarray(table.column(name).to_numpy())
 
 
+def stacked(table: pa.Table, names: Sequence[str]) -> NDArray[np.float64]:
+    """Columns side by side (N, len(names))."""
+    out = np.empty((table.num_rows, len(names)))
+    for k, name in enumerate(names):
+        out[:, k] = column(table, name)
+    return out
+
+
 def status_codes(table: pa.Table) -> NDArray[np.int8]:
-    """`Status` of each row."""
-    words = table.column("status").to_numpy()
-    codes = np.zeros(len(words), np.int8)
-    for s in Status:
-        codes[words == s.name.lower()] = s
-    return codes
+    """`Status` of each row; -1 for a word that is none."""
+    words = table.column("status").cast(pa.string())
+    return np.asarray(pc.fill_null(pc.index_in(words, value_set=STATUS_WORDS), -1).to_numpy(), dtype=np.int8)

@@ -173,7 +173,7 @@ class MlsDnnr:
         module, _, name = self.postprocess.partition(":")
         try:
             hook: Postprocess = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # a module of the user's may raise anything
             raise ConfigError(f"postprocess: {self.postprocess!r} cannot be imported ({error}); write "
                               "'package.module:function'") from None
         return hook

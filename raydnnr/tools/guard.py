@@ -35,6 +35,7 @@ class Guard:
     def __init__(self, folder: str) -> None:
         self._folder = folder
         self._groups: set[int] = set()
+        self._processes: set[int] = set()
         self._lock = threading.Lock()
         self._pipe = self._start()
         self._closed = False
@@ -54,6 +55,7 @@ class Guard:
     def add_process(self, pid: int) -> None:
         """A process that is not ours to wait for must not outlive us either (a server of Ray's)."""
         with self._lock:
+            self._processes.add(pid)
             self._tell(f"={pid}\n")
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ class Guard:
                                      stderr=subprocess.DEVNULL, cwd="/", env={}, start_new_session=True)
         finally:
             os.close(read_end)
-        listed = "".join(f"+{pgid}\n" for pgid in self._groups)
+        listed = "".join([*(f"+{pgid}\n" for pgid in self._groups), *(f"={pid}\n" for pid in self._processes)])
         os.write(write_end, os.fsencode(f"dir {self._folder}\n{listed}"))
         first.wait()
         return write_end

@@ -111,8 +111,7 @@ class Child:
         )
         self.pid = self._process.pid
         self._pidfd = _pidfd(self.pid)
-        self._returncode: int | None = None
-        self._reaped = False
+        self._reaped = self._lost = False
         try:
             groups.add(self.pid)
             if _HAS_PRLIMIT:
@@ -151,21 +150,22 @@ class Child:
             self._reaped = True
             self._signal(signal.SIGKILL)
             self._groups.discard(self.pid)
-            self._returncode = self._status()
+            self._take_status(0)
             if self._pidfd is not None:
                 os.close(self._pidfd)
-        return self._returncode
+        return None if self._lost else self._process.returncode
 
-    def _status(self) -> int | None:
-        """Not `Popen.wait`: where somebody else took the status (SIGCHLD ignored), that one invents a success."""
+    def _take_status(self, options: int) -> bool:
+        """Whether it has ended. Not with `Popen.wait`: where the status is lost, that one invents a success."""
         if self._process.returncode is None:
             try:
-                _, status = os.waitpid(self.pid, 0)
+                pid, status = os.waitpid(self.pid, options)
+            except ChildProcessError:  # somebody else took it, or SIGCHLD is ignored
+                self._process.returncode, self._lost = 0, True  # for Popen: there is nothing to wait for
+                return True
+            if pid:
                 self._process.returncode = os.waitstatus_to_exitcode(status)
-            except ChildProcessError:
-                self._process.returncode = 0  # only to tell Popen that there is nothing to wait for
-                return None
-        return self._process.returncode
+        return self._process.returncode is not None
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
@@ -173,7 +173,7 @@ class Child:
 
     def _wait_by_asking(self, deadline: float) -> bool:
         pause = 0.0005
-        while self._process.poll() is None:
+        while not self._take_status(os.WNOHANG):
             left = deadline - time.monotonic()
             if left <= 0:
                 return False

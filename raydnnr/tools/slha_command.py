@@ -306,7 +306,7 @@ class SlhaCommand(Tool):
         try:
             return Slha.parse(output.read_bytes()), ""
         except (SlhaError, OSError) as error:
-            return None, f"{self.output_file} cannot be read: {error}"
+            return None, f"{self.output_file} cannot be read\n{error}"
 
     def _fail(self, what: str, log: Path, details: str = "") -> NoReturn:
         last = process.tail(log)

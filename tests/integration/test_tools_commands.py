@@ -205,7 +205,8 @@ def test_where_there_is_neither_pidfd_nor_prlimit(slot, monkeypatch):
     assert zombies() == []
 
 
-def test_a_lost_exit_status_is_not_a_success(tmp_path):
+@pytest.mark.parametrize("pidfd", [True, False])
+def test_a_lost_exit_status_is_not_a_success(tmp_path, pidfd):
     """Where SIGCHLD is ignored the kernel throws the status away, and Popen would report 0."""
     script = f"""
         import signal
@@ -213,6 +214,8 @@ def test_a_lost_exit_status_is_not_a_success(tmp_path):
         from raydnnr.errors import ToolFailure
         from raydnnr.tools import process
         from raydnnr.tools.slot import ScratchRoot, Slot
+        if not {pidfd}:
+            process._pidfd = lambda pid: None
         root = ScratchRoot.create({str(tmp_path)!r})
         slot = Slot(0, root)
         try:

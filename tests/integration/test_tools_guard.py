@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from raydnnr.errors import ConfigError
-from raydnnr.tools.guard import MARK
+from raydnnr.tools.guard import MARK, finish
 from raydnnr.tools.slot import ScratchRoot, Slot, sweep
 
 FAKES = Path(__file__).parents[1] / "fakes"
@@ -127,6 +127,27 @@ def test_a_process_that_the_guard_was_not_told_of_is_found_by_its_mark(tmp_path)
     driver.kill()
     driver.wait()
     assert wait_until(lambda: not marked(tmp_path))
+
+
+def test_processes_that_are_not_ours_end_with_us_if_they_are_still_the_same(tmp_path):
+    """As the servers of Ray, which Ray leaves behind when its driver is killed."""
+    servers = [subprocess.Popen(["sleep", "60"], start_new_session=True) for _ in range(2)]
+    try:
+        driver = start_driver(tmp_path, f"""
+            root.guard.add_process({servers[0].pid})
+            print("told", flush=True)
+            time.sleep(60)
+        """)
+        assert driver.stdout.readline() == "told\n"
+        driver.kill()
+        driver.wait()
+        assert servers[0].wait(10) == -signal.SIGTERM
+        finish(set(), set(), {servers[1].pid: b"born at another time"})
+        assert servers[1].poll() is None
+    finally:
+        for server in servers:
+            server.kill()
+            server.wait()
 
 
 def test_a_guard_that_is_killed_is_replaced(tmp_path):

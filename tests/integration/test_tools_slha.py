@@ -98,8 +98,8 @@ def test_nan_in_the_output_is_invalid(slot, tmp_path):
     ("program", "words", "reason"),
     [
         ("silent.py", (), "exited with code 0 but wrote no output.slha\nlast lines:\ncalculating ...\nall is well"),
-        ("half.py", ("{input}", "{output}"), "exited with code 0 but output.slha cannot be read: the file ends in the"),
-        ("rubbish.py", ("{input}", "{output}"), "exited with code 0 but output.slha cannot be read: "),
+        ("half.py", ("{input}", "{output}"), "exited with code 0 but output.slha cannot be read\nthe file ends in the"),
+        ("rubbish.py", ("{input}", "{output}"), "exited with code 0 but output.slha cannot be read\n"),
         ("huge.py", ("file", "{output}"), "wrote a file larger than max_output_mib = 4"),
         ("huge.py", ("file", "{output}", "die"), "wrote a file larger than max_output_mib = 4"),
         ("huge.py", ("stdout", "die"), "wrote a file larger than max_output_mib = 4"),
