@@ -56,7 +56,8 @@ def main() -> None:
         _, _, gib_again, opened = drive(folder, n, resume=True)
     print(versions() + "\n")
     print(table(["what", "value"], [
-        ["evaluations", f"{done:,} in {seconds:.0f} s, {shards} shards"], ["peak memory of the driver", f"{gib:.2f} GiB"],
+        ["evaluations", f"{done:,} in {seconds:.0f} s, {shards} shards"],
+        ["peak memory of the driver", f"{gib:.2f} GiB"],
         ["resume: run directory opened after", f"{opened:.2f} s"], ["peak memory of that", f"{gib_again:.2f} GiB"],
     ]))
 

@@ -2,9 +2,9 @@
 
     python benchmarks/overhead.py [--quick]
 
-Physics that costs nothing: (a) a vectorised Python function, method ``random``, through the whole program into committed
-shards, beside bare Ray actors that get 100 points a call; (b) ``/bin/cp`` as an SLHA program on 8 slots, beside a bare
-thread pool that starts the same program; (c) the time to import the package and to print the help.
+Physics that costs nothing: (a) a vectorised Python function, method ``random``, through the whole program into
+committed shards, beside bare Ray actors that get 100 points a call; (b) ``/bin/cp`` as an SLHA program on 8 slots,
+beside a bare thread pool that starts the same program; (c) the time to import the package and to print the help.
 """
 
 from __future__ import annotations

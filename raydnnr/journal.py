@@ -80,7 +80,7 @@ def read_stream(path: Path) -> Iterator[pa.RecordBatch]:
         except OSError as error:  # without a number it is Arrow's: cut in the middle of a batch
             if error.errno is not None:
                 raise
-        except pa.ArrowException:
+        except (pa.ArrowException, ValueError, MemoryError):  # damaged: a length may be anything
             return
 
 

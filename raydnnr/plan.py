@@ -261,6 +261,8 @@ def _check_names(plan: Plan) -> None:
     """Every column has one name, and expressions only use names that exist when they are computed."""
     if not plan.name or "/" in plan.name or plan.name in {".", ".."}:
         raise ConfigError(f"scan.name: got {plan.name!r}; use a name that can be a folder, without '/'")
+    if not 0 <= plan.seed < 2**32:
+        raise ConfigError(f"scan.seed: got {plan.seed}; use a whole number from 0 to {2**32 - 1}")
     columns = [("parameters", p.name) for p in plan.parameters]
     columns += [("derived", name) for name in plan.derived]
     columns += [("observables", o.name) for o in plan.observables]

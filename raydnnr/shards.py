@@ -45,7 +45,7 @@ def count_rows(path: Path) -> int:
     """What a shard says of its size; 0 where it says nothing."""
     try:
         return int(pq.read_metadata(path).num_rows)
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, OSError, ValueError):
         return 0
 
 
@@ -103,7 +103,7 @@ def read_parquet(path: Path) -> pa.Table:
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as parquet:
             return parquet.read()
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise NotAShard(f"damaged ({str(error).splitlines()[0][:100]})") from None
 
 

@@ -168,8 +168,8 @@ class _Distribution:
         cumulative, _ = self._standard()
         low, high = cumulative(self._z(np.array(self._bounds())))
         if not high - low > MIN_PROBABILITY:
-            raise ConfigError(f"hardly any probability ({high - low:.0e}) is left between low = {self._bounds()[0]:g} and "
-                              f"high = {self._bounds()[1]:g}; widen the range")
+            raise ConfigError(f"hardly any probability ({high - low:.0e}) is left between low = {self._bounds()[0]:g} "
+                              f"and high = {self._bounds()[1]:g}; widen the range")
         return float(low), float(high)
 
     def from_unit(self, u: Array) -> Array:

@@ -25,8 +25,8 @@ def prepare(run_dir: Path, address: str) -> None:
         return
     global _token
     if not _token:
-        if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":
-            log.warning("ray was imported before raydnnr started it: its servers, on loopback, ask for no token")
+        if "ray" in sys.modules:
+            log.info("ray was imported before raydnnr started it: its own settings of authentication stay in force")
             return
         _token = secrets.token_hex(32)
     path = run_dir.absolute() / "ray-token"

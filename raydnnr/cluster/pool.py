@@ -123,7 +123,7 @@ class RayPool:
     def _start(self, node_id: str, n_slots: int) -> _Node:
         cpus = min(n_slots, next((n["Resources"].get("CPU", 0) for n in ray.nodes() if n["NodeID"] == node_id), 0))
         actor = EvaluatorActor.options(  # type: ignore[attr-defined]
-            num_cpus=cpus, max_restarts=-1, max_task_retries=0, max_concurrency=4,
+            name=f"evaluator-{node_id[:8]}", num_cpus=cpus, max_restarts=-1, max_task_retries=0, max_concurrency=4,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
         ).remote(self._plan.toolchain, n_slots, self._plan.cluster.scratch)
         return _Node(actor, n_slots)

@@ -32,7 +32,7 @@ class RemoteTrainer:
 
     def __init__(self, plan: Plan, surrogate_dir: Path | None, num_gpus: float) -> None:
         self._plan, self._surrogate_dir, self._num_gpus = plan, surrogate_dir, num_gpus
-        self._deaths = self._n_sent = 0
+        self._deaths = self._n_sent = self._n_started = 0
         self._question: tuple[View, int, int] | None = None
         self._answer: ray.ObjectRef[Proposal] | None = None
         self._start()
@@ -78,6 +78,7 @@ class RemoteTrainer:
 
     def _start(self) -> None:
         self._actor = TrainerActor.options(  # type: ignore[attr-defined]
-            name=None, num_cpus=0, num_gpus=self._num_gpus, max_restarts=0, max_task_retries=0
+            name=f"trainer-{self._n_started}", num_cpus=0, num_gpus=self._num_gpus, max_restarts=0, max_task_retries=0
         ).remote(self._plan, self._surrogate_dir)
         self._n_sent = 0
+        self._n_started += 1

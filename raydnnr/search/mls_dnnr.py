@@ -101,6 +101,8 @@ class MlsDnnr:
         for key in ("random_fraction", "validation_fraction"):
             if not 0 <= getattr(self, key) <= 1:
                 raise ConfigError(f"{key}: got {getattr(self, key)}; use a number between 0 and 1")
+        if self.validation_fraction == 1:
+            raise ConfigError("validation_fraction: got 1; use less, so that something is left to train on")
         if not (self.learning_rate > 0 and math.isfinite(self.learning_rate)):
             raise ConfigError(f"learning_rate: got {self.learning_rate}; use a number > 0")
         if self.min_delta < 0:

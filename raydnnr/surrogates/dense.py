@@ -166,7 +166,8 @@ class Rows:
         self._dropout = next((layer.dropout for layer in hidden if layer.dropout), 0.0)
         widths = [k.width if k.dropout else 0 for k in hidden]
         self._mask = torch.empty(n * sum(widths))
-        self.masks = [m.view(n, -1) for m in self._mask.split([n * w for w in widths])]
+        parts = self._mask.split([n * w for w in widths])
+        self.masks = [part.view(n, w) for part, w in zip(parts, widths, strict=True)]
         self._bits = torch.empty(-(-len(self._mask) // 8), dtype=torch.int64)
 
     def drop(self, generator: torch.Generator) -> None:

@@ -74,7 +74,7 @@ def test_lists_and_texts_are_kept_as_tuples_and_expressions():
      "observables.r.from: no tool is named 'modle'; there are model. Did you mean 'model'?"),
     ({"tools": [PythonFunction(name="model", function=disc, conditions=("r < q",))]},
      "tools.model.conditions: 'r < q' uses 'q'"),
-    ({"name": ""}, "scan.name"), ({"name": "a/b"}, "scan.name"), ({"name": ".."}, "scan.name"),
+    ({"seed": -1}, "scan.seed: got -1"), ({"seed": 2**32}, "scan.seed: got 4294967296"), ({"name": ""}, "scan.name"), ({"name": "a/b"}, "scan.name"), ({"name": ".."}, "scan.name"),
 ])
 def test_what_does_not_fit_together_is_refused(changes, words):
     with pytest.raises(ConfigError) as caught:

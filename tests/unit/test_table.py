@@ -1,0 +1,85 @@
+"""The evaluation table: its columns are a contract."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+
+from raydnnr import Gauss, Observable, Parameter
+from raydnnr.evaluation import Points, score
+from raydnnr.table import Layout, column, stacked, status_codes
+from tests.unit.plans import square
+from tests.unit.runs import FINISHED, physics, proposal
+
+COLUMNS = {
+    "point_id": "int64", "iteration": "int32", "origin": "string", "x": "double", "y": "double", "k": "double",
+    "x2": "double", "r": "double", "s": "double", "loss_r": "double", "loss_s": "double", "nll": "double",
+    "nll_predicted": "double", "status": "string", "reason": "string", "attempts": "int8", "seconds": "double",
+    "host": "string", "finished": "timestamp[us, tz=UTC]",
+}
+
+
+def table(plan, n=40):
+    chosen = proposal(n)
+    points = Points(np.arange(n), 7, chosen.x, list(chosen.origin), chosen.nll_predicted)
+    return points, score(physics(points), plan.likelihoods)
+
+
+def test_columns_are_those_of_the_contract_in_their_order():
+    schema = Layout(square()).schema
+    assert {field.name: str(field.type) for field in schema} == COLUMNS
+    assert schema.names == list(COLUMNS)
+
+
+def test_fields_say_role_unit_and_label_and_the_table_says_whose_it_is():
+    plan = square(parameters=[Parameter.of("x", low=1, high=2, unit="GeV", latex="x_0"), Parameter.of("y", low=0, high=1),
+                              Parameter.of("k", value=2)], seed=5,
+                  observables=[Observable(name="r", likelihood=Gauss(mean=0.2, sigma=0.1), unit="TeV", latex="r^2")])
+    schema = Layout(plan).schema
+    assert schema.field("x").metadata == {b"role": b"parameter", b"unit": b"GeV", b"latex": b"x_0"}
+    assert schema.field("r").metadata == {b"role": b"observable", b"unit": b"TeV", b"latex": b"r^2"}
+    assert schema.field("x2").metadata[b"role"] == b"derived"
+    assert schema.field("loss_r").metadata[b"role"] == b"loss"
+    said = {key.decode(): value.decode() for key, value in schema.metadata.items()}
+    assert (said["name"], said["seed"], said["fingerprint"], said["scoring"], said["threshold_value"]) == (
+        "square", "5", plan.fingerprint, plan.scoring, "1.0")
+    assert said["version"]
+    assert json.loads(said["ranges"]) == {"x": [1.0, 2.0], "y": [0.0, 1.0], "k": [2.0, 2.0]}
+
+
+def test_rows_hold_what_came_in():
+    plan = square()
+    points, scored = table(plan)
+    rows = Layout(plan).rows(points, scored)
+    assert rows.schema.equals(Layout(plan).schema, check_metadata=True)
+    np.testing.assert_array_equal(stacked(rows, ["x", "y"]), points.x)
+    np.testing.assert_array_equal(column(rows, "x2"), 2 * points.x[:, 0] ** 2)
+    np.testing.assert_array_equal(stacked(rows, ["r", "s"]), scored.outcomes.observables)
+    np.testing.assert_array_equal(stacked(rows, ["loss_r", "loss_s"]), scored.losses)
+    np.testing.assert_array_equal(column(rows, "nll"), scored.nll)
+    np.testing.assert_array_equal(status_codes(rows), scored.outcomes.status)
+    assert set(rows["iteration"].to_pylist()) == {7}
+    assert rows["reason"].to_pylist() == list(scored.outcomes.reason)
+    assert rows["finished"][3].as_py().timestamp() == FINISHED + 3
+
+
+def test_what_was_not_computed_is_nan_and_never_null():
+    plan = square()
+    rows = Layout(plan).rows(*table(plan))
+    assert sum(rows.column(name).null_count for name in rows.column_names) == 0
+    status, nll = np.array(rows["status"].to_pylist()), column(rows, "nll")
+    assert set(status) == {"ok", "invalid", "failed"}
+    assert np.isnan(nll[status == "failed"]).all()
+    assert np.isfinite(nll[status != "failed"]).all()
+
+
+def test_no_rows_are_a_table_too():
+    plan = square()
+    points, scored = table(plan, 0)
+    assert Layout(plan).rows(points, scored).schema.equals(Layout(plan).schema)
+
+
+def test_a_status_that_is_none_is_seen():
+    assert status_codes(pa.table({"status": ["failed", "ok", "fine", None, "invalid"]})).tolist() == [2, 0, -1, -1, 1]
