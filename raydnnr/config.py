@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+import sys
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -46,8 +47,12 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Plan:
         ConfigError: With file, table and key, what came and what is accepted.
     """
     path = Path(path)
+    folder = path.absolute().parent
     try:
-        return _plan(_overridden(_read(path), overrides), path.absolute().parent)
+        config = _overridden(_read(path), overrides)
+        if str(folder) not in sys.path:
+            sys.path.append(str(folder))  # for kinds and hooks of the user's own
+        return _plan(config, folder)
     except ConfigError as error:
         text = str(error)
         raise ConfigError(text if text.startswith(f"{path}") else f"{path} {text}") from None

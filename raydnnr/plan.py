@@ -122,8 +122,8 @@ class Plan:
         init_csv: Earlier points to start from: CSV, Parquet, or another run directory.
 
     Raises:
-        ConfigError: Names that are used twice or reserved, an expression of unknown names, an observable of an
-            unknown tool, nothing to scan, nothing to compute.
+        ConfigError: Names that are used twice or reserved, an expression or a template of unknown names, an
+            observable of an unknown tool, nothing to scan, nothing to compute.
     """
 
     name: str
@@ -146,6 +146,7 @@ class Plan:
             raise ConfigError("parameters: nothing to scan; give at least one a range {low = ..., high = ...}")
         if not any(not isinstance(o.likelihood, Off) for o in self.observables):
             raise ConfigError("observables: no likelihood; give at least one observable a likelihood other than 'off'")
+        Toolchain(self.tools, self.observables, self.inputs)  # templates are read, with the names they may use
 
     @cached_property
     def space(self) -> ParameterSpace:

@@ -91,7 +91,7 @@ def take(run_dir: Path, plan: StoredPlan, files: Mapping[str, str], fresh: bool)
         if fresh and run_dir.exists():
             _move_aside(run_dir)
         check_identity(run_dir, plan)
-        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        run_dir.resolve().mkdir(parents=True, exist_ok=True, mode=0o700)  # a link may lead nowhere yet
         if (free := free_bytes(run_dir)) < FLOOR_BYTES:
             raise RunDirectoryError(f"{run_dir}: only {free / 1e6:.1f} MB are free on its file system; a scan needs at "
                                     f"least {FLOOR_BYTES / 1e6:.0f} MB. Free some, or choose another --run-dir")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from raydnnr.errors import ConfigError
+from raydnnr.errors import ConfigError, did_you_mean
 from raydnnr.kinds import build, choose
 
 Array = NDArray[np.float64]
@@ -384,6 +384,11 @@ class Parameter:
         """
         where = f"parameters.{name}"
         kind = choose(prior or ("fixed" if "value" in settings else "uniform"), KINDS, f"{where}: prior")
+        accepted = [*(f.name for f in fields(kind)), "prior", "unit", "latex"]
+        for key in settings:
+            if key not in accepted:
+                raise ConfigError(f"{where}: no setting {key!r}; it accepts {', '.join(accepted)}."
+                                  + did_you_mean(key, accepted))
         for key, value in (("unit", unit), ("latex", latex)):
             if not isinstance(value, str):
                 raise ConfigError(f"{where}: {key}: got {value!r}, wants a text")

@@ -1,7 +1,8 @@
-"""The gates of the code itself: style, types, and the one way imports go."""
+"""What machines can say about the source: lint, types, and the one way imports go."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("command", [
-    [sys.executable, "-m", "ruff", "check", "."],
-    [sys.executable, "-m", "mypy"],
-    [str(Path(sys.executable).with_name("lint-imports"))],
-], ids=["ruff", "mypy", "import-linter"])
-def test_the_gate_is_passed(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize("command", ["ruff check .", "mypy", "lint-imports"])
+def test_the_source_passes(command):
+    program, *words = command.split()
+    found = shutil.which(program, path=str(Path(sys.executable).parent)) or shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is not installed (pip install -e '.[test]')")
+    done = subprocess.run([found, *words], cwd=ROOT, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout + done.stderr

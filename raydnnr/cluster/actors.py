@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
+from typing import Any
 
 import ray
+import ray.cloudpickle as pickle
 
 from raydnnr.evaluation import Outcomes, Proposal, View
 from raydnnr.evaluator import Batch, Evaluator, EvaluatorState
@@ -13,12 +16,30 @@ from raydnnr.plan import Plan
 from raydnnr.tools.base import Toolchain
 
 
+class Parcel:
+    """A value on its way to an actor, which can import what the driver could: kinds of the user's own among it.
+
+    Args:
+        value: A plan or a toolchain.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self._path = [os.path.abspath(folder) for folder in sys.path]
+        self._pickled = pickle.dumps(value)
+
+    def open(self) -> Any:
+        """The value."""
+        sys.path.extend(folder for folder in self._path if folder not in sys.path)
+        return pickle.loads(self._pickled)
+
+
 @ray.remote
 class EvaluatorActor:
-    """The slots of one node."""
+    """The slots of one node. ``toolchain``: a parcel with a `Toolchain`."""
 
-    def __init__(self, toolchain: Toolchain, n_slots: int, scratch: str) -> None:
-        self._evaluator = Evaluator(toolchain, n_slots, scratch)
+    def __init__(self, toolchain: Parcel, n_slots: int, scratch: str) -> None:
+        opened: Toolchain = toolchain.open()
+        self._evaluator = Evaluator(opened, n_slots, scratch)
 
     def exchange(self, batch: Batch | None, wait_s: float, gather_s: float,
                  low_water: int) -> tuple[list[Outcomes], EvaluatorState]:
@@ -42,12 +63,13 @@ class EvaluatorActor:
 
 @ray.remote
 class TrainerActor:
-    """A `Trainer` on the node that has a GPU, if one has. Keeps the rows it was sent."""
+    """A `Trainer` on the node that has a GPU, if one has. Keeps the rows it was sent. ``plan``: a parcel."""
 
-    def __init__(self, plan: Plan, surrogate_dir: Path | None) -> None:
+    def __init__(self, plan: Parcel, surrogate_dir: Path | None) -> None:
         from raydnnr.trainer import Trainer  # the only actor that may load torch
 
-        self._trainer = Trainer(plan, surrogate_dir)
+        opened: Plan = plan.open()
+        self._trainer = Trainer(opened, surrogate_dir)
         self._rows: View | None = None
 
     def propose(self, new: View, iteration: int, n_points: int) -> Proposal:

@@ -14,7 +14,7 @@ import ray
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raydnnr.cluster.actors import EvaluatorActor
+from raydnnr.cluster.actors import EvaluatorActor, Parcel
 from raydnnr.errors import RaydnnrError
 from raydnnr.evaluation import Array, Outcomes, Points, Status
 from raydnnr.evaluator import Backlog, Batch, EvaluatorState
@@ -125,7 +125,7 @@ class RayPool:
         actor = EvaluatorActor.options(  # type: ignore[attr-defined]
             name=f"evaluator-{node_id[:8]}", num_cpus=cpus, max_restarts=-1, max_task_retries=0, max_concurrency=4,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id, soft=False),
-        ).remote(self._plan.toolchain, n_slots, self._plan.cluster.scratch)
+        ).remote(Parcel(self._plan.toolchain), n_slots, self._plan.cluster.scratch)
         return _Node(actor, n_slots)
 
     def _feed(self) -> None:

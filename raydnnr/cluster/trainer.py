@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
-from raydnnr.cluster.actors import TrainerActor
+from raydnnr.cluster.actors import Parcel, TrainerActor
 from raydnnr.errors import RaydnnrError
 from raydnnr.evaluation import Proposal, View
 from raydnnr.plan import Plan
@@ -79,6 +79,6 @@ class RemoteTrainer:
     def _start(self) -> None:
         self._actor = TrainerActor.options(  # type: ignore[attr-defined]
             name=f"trainer-{self._n_started}", num_cpus=0, num_gpus=self._num_gpus, max_restarts=0, max_task_retries=0
-        ).remote(self._plan, self._surrogate_dir)
+        ).remote(Parcel(self._plan), self._surrogate_dir)
         self._n_sent = 0
         self._n_started += 1

@@ -1,4 +1,7 @@
-"""Where a number stands in SLHA output: the ``from`` table of an observable -> a source that reads it."""
+"""Where a number stands in SLHA output: the ``from`` table of an observable -> a source that reads it.
+
+The fields of a source are the keys of its table, so that a plan can be written as a file again.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +33,11 @@ class SlhaWidth:
     """``{width = 25}``: the total width of a particle, GeV."""
 
     tool: str
-    pdg: int
+    width: int
 
     def value(self, spectrum: Slha) -> float:
         """The number. Raises SlhaError if it is not there."""
-        return spectrum.width(self.pdg)
+        return spectrum.width(self.width)
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,11 @@ class SlhaBranching:
     """``{br = [25, 5, -5]}``: a branching ratio; 0 where the particle's table does not list the channel."""
 
     tool: str
-    pdg: int
-    daughters: tuple[int, ...]
+    br: tuple[int, ...]
 
     def value(self, spectrum: Slha) -> float:
         """The number. Raises SlhaError if it is not there."""
-        return spectrum.branching_ratio(self.pdg, self.daughters)
+        return spectrum.branching_ratio(self.br[0], self.br[1:])
 
 
 def parse_address(settings: Mapping[str, object], tool: str, where: str) -> SlhaEntry | SlhaWidth | SlhaBranching:
@@ -73,8 +75,7 @@ def parse_address(settings: Mapping[str, object], tool: str, where: str) -> Slha
     if found.keys() == {"width"}:
         return SlhaWidth(tool, *_whole_numbers(f"{where}.width", found["width"], 1, 1))
     if found.keys() == {"br"}:
-        pdg, *daughters = _whole_numbers(f"{where}.br", found["br"], 3, None)
-        return SlhaBranching(tool, pdg, tuple(daughters))
+        return SlhaBranching(tool, tuple(_whole_numbers(f"{where}.br", found["br"], 3, None)))
     block, q = found.get("block"), found.get("q")
     if not isinstance(block, str) or not found.keys() <= {"block", "key", "q"}:
         raise ConfigError(f'{where}: give block = "MASS" and key = [25], or width = 25, or br = [25, 5, -5]')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -27,7 +28,7 @@ def test_the_lowest_are_picked_each_once_and_best_first(nll, n):
 @given(predictions)
 def test_equals_keep_their_order_and_nan_comes_last(nll):
     picked = lowest_predicted(nll, len(nll)).tolist()
-    for a, b in zip(picked, picked[1:], strict=False):
+    for a, b in pairwise(picked):
         if nll[a] == nll[b] or (math.isnan(nll[a]) and math.isnan(nll[b])):
             assert a < b
         assert not (math.isnan(nll[a]) and not math.isnan(nll[b]))

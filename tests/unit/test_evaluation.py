@@ -97,7 +97,8 @@ def test_derived_values_are_columns_too_and_use_earlier_ones():
     assert columns["c"].tolist() in ([3.0, 3.0], 3.0)
 
 
-@pytest.mark.parametrize("name", ["", "1x", "a b", "a-b", "a.b", "\u03bc", "nll", "status", "point_id", "loss_mh", "origin"])
+@pytest.mark.parametrize("name", ["", "1x", "a b", "a-b", "a.b", "\u03bc", "lambda", "nll", "status", "point_id",
+                                  "loss_mh", "origin"])
 def test_names_that_cannot_be_columns_are_refused(name):
     with pytest.raises(ConfigError, match="^parameters: "):
         check_column_name("parameters", name)

@@ -167,7 +167,8 @@ class TestRandomSampling:
     def test_samplers(self):
         uniform = RandomSampling(sampler="uniform")
         assert same(uniform.propose(PROBLEM, data(), 1, 5), uniform.propose(PROBLEM, data(), 2, 5))
-        assert not np.isin(uniform.propose(PROBLEM, data(), 1, 5).x, RandomSampling().propose(PROBLEM, data(), 1, 5).x).any()
+        sobol = RandomSampling().propose(PROBLEM, data(), 1, 5)
+        assert not np.isin(uniform.propose(PROBLEM, data(), 1, 5).x, sobol.x).any()
         with pytest.raises(ConfigError, match="sampler: got 'lattice'; choose one of sobol, uniform"):
             RandomSampling(sampler="lattice")
 
@@ -177,7 +178,8 @@ class TestMlsDnnr:
 
     def test_defaults_are_those_of_its_text(self):
         got = MlsDnnr()
-        assert (got.candidate_points, got.bootstrap_points, got.points_per_iteration, got.random_fraction) == (500, 100, 300, 0.2)
+        assert (got.candidate_points, got.bootstrap_points, got.points_per_iteration) == (500, 100, 300)
+        assert got.random_fraction == 0.2
         assert (got.batch_size, got.neurons, got.epochs, got.learning_rate, got.verbose) == (500, 100, 250, 1e-2, 0)
         assert got.default_iterations == 10
         assert got.learns
@@ -247,8 +249,9 @@ class TestMlsDnnr:
     @pytest.mark.parametrize(("settings", "words"), [
         ({"random_fraction": 1.5}, "between 0 and 1"), ({"validation_fraction": -0.1}, "between 0 and 1"),
         ({"validation_fraction": 1.0}, "left to train on"),
-        ({"random_fraction": math.nan}, "between 0 and 1"), ({"learning_rate": 0.0}, "learning_rate: got 0.0; use a number > 0"),
-        ({"learning_rate": math.nan}, "learning_rate"), ({"epochs": 0}, "epochs: got 0"), ({"neurons": 0}, "neurons: got 0"),
+        ({"random_fraction": math.nan}, "between 0 and 1"),
+        ({"learning_rate": 0.0}, "learning_rate: got 0.0; use a number > 0"), ({"learning_rate": math.nan}, "learning_rate"),
+        ({"epochs": 0}, "epochs: got 0"), ({"neurons": 0}, "neurons: got 0"),
         ({"min_delta": -1.0}, "min_delta"), ({"patience": 0}, "patience"), ({"batch_size": 0}, "batch_size"),
     ])
     def test_impossible_settings_are_refused(self, settings, words):

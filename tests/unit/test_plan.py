@@ -74,7 +74,8 @@ def test_lists_and_texts_are_kept_as_tuples_and_expressions():
      "observables.r.from: no tool is named 'modle'; there are model. Did you mean 'model'?"),
     ({"tools": [PythonFunction(name="model", function=disc, conditions=("r < q",))]},
      "tools.model.conditions: 'r < q' uses 'q'"),
-    ({"seed": -1}, "scan.seed: got -1"), ({"seed": 2**32}, "scan.seed: got 4294967296"), ({"name": ""}, "scan.name"), ({"name": "a/b"}, "scan.name"), ({"name": ".."}, "scan.name"),
+    ({"seed": -1}, "scan.seed: got -1"), ({"seed": 2**32}, "scan.seed: got 4294967296"),
+    ({"name": ""}, "scan.name"), ({"name": "a/b"}, "scan.name"), ({"name": ".."}, "scan.name"),
 ])
 def test_what_does_not_fit_together_is_refused(changes, words):
     with pytest.raises(ConfigError) as caught:
@@ -133,7 +134,8 @@ def test_iterations_are_those_of_the_method_unless_they_are_set():
 
 @pytest.mark.parametrize("changes", [
     {"seed": 1}, {"method": MlsDnnr()}, {"derived": {"x2": "k * x**3"}}, {"derived": {}},
-    {"parameters": [X, Y, Parameter.of("k", value=3)]}, {"parameters": [X, Parameter.of("y", low=0, high=2), Parameter.of("k", value=2)]},
+    {"parameters": [X, Y, Parameter.of("k", value=3)]},
+    {"parameters": [X, Parameter.of("y", low=0, high=2), Parameter.of("k", value=2)]},
     {"parameters": [X, Parameter.of("y", low=0.1, high=1, prior="log"), Parameter.of("k", value=2)]},
     {"tools": [PythonFunction(name="model", function=other)]},
     {"tools": [PythonFunction(name="model", function=disc, conditions=("r < 1",))]},
@@ -180,7 +182,8 @@ def test_a_parameter_that_nothing_uses_is_warned_of(tmp_path):
 
     (tmp_path / "card.in").write_text("Block MINPAR\n 1 x\n")
     tool = SlhaCommand(name="spectrum", command=("true",), template=tmp_path / "card.in")
-    mh = Observable(name="mh", source=tool.address({"block": "MASS", "key": [25]}, "mh"), likelihood=Gauss(mean=1.0, sigma=1.0))
+    source = tool.address({"block": "MASS", "key": [25]}, "mh")
+    mh = Observable(name="mh", source=source, likelihood=Gauss(mean=1.0, sigma=1.0))
     plan = square(tools=[tool], observables=[mh], derived={})
     assert plan.warnings() == ["parameters.y: no tool uses it; its value changes nothing"]
     assert square(tools=[tool], observables=[mh], derived={"d": "y"}).warnings() == []

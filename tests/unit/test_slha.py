@@ -158,7 +158,8 @@ def test_cross_sections_do_not_run_into_the_decay_before_them(spectrum):
 
 @pytest.mark.parametrize(("block", "key", "words"), [
     ("MAS", [25], "no block MAS; there are .*Did you mean 'MASS'"), ("MASS", [26], r"MASS has no entry \[26\]"),
-    ("NMIX", [1], "not one number"), ("NMIX", [1, 3], r"no entry \[1, 3\]"), ("SPINFO", [1], "'SPheno' is not a number"),
+    ("NMIX", [1], "not one number"), ("NMIX", [1, 3], r"no entry \[1, 3\]"),
+    ("SPINFO", [1], "'SPheno' is not a number"),
     ("ALPHA", [1], "no entry"), ("SPINFO", [3], "not one number"),
 ])
 def test_what_is_not_there_is_an_error_that_names_it(spectrum, block, key, words):

@@ -23,7 +23,7 @@ SPECTRUM = Slha.parse(
         ({"block": "ALPHA"}, SlhaEntry("t", "ALPHA", ()), -0.1),
         ({"block": "GAUGE", "key": [1], "q": 1000}, SlhaEntry("t", "GAUGE", (1,), 1000.0), 0.5),
         ({"width": 25}, SlhaWidth("t", 25), 4.1e-3),
-        ({"br": [25, -5, 5]}, SlhaBranching("t", 25, (-5, 5)), 0.58),
+        ({"br": [25, -5, 5]}, SlhaBranching("t", (25, -5, 5)), 0.58),
     ],
 )
 def test_addresses_find_their_numbers(settings, source, value):

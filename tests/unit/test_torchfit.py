@@ -164,7 +164,8 @@ def test_the_mode_of_the_model_is_left_alone(make, training):
 def test_by_hand_and_by_autograd_the_numbers_agree(settings, batch_size):
     x, y = data()
     a, b = layers(**settings), Plain(layers(**settings))
-    reports = [fit(model, x, y, epochs=5, batch_size=batch_size, patience=99, validation=data(seed=1)) for model in (a, b)]
+    reports = [fit(model, x, y, epochs=5, batch_size=batch_size, patience=99, validation=data(seed=1))
+               for model in (a, b)]
     torch.testing.assert_close(weights(a), weights(b), rtol=1e-3, atol=1e-5)
     np.testing.assert_allclose(reports[0].losses, reports[1].losses, rtol=1e-3)
     np.testing.assert_allclose(reports[0].validation_losses, reports[1].validation_losses, rtol=1e-3)
