@@ -140,7 +140,9 @@ class _Loop:
             return StopReason(text, EXIT_PHYSICS)
         between_rounds = not summary.pending and self.asked is None
         if (between_rounds or not self.plan.method.synchronous) and (text := self.plan.stop.reached(summary)):
-            return StopReason(text, EXIT_DONE if summary.ok or not summary.evaluations else EXIT_PHYSICS)
+            if summary.ok or not summary.evaluations:
+                return StopReason(text, EXIT_DONE)
+            return StopReason(f"{text}; none was ok. Most frequent: {_most_frequent(summary)}", EXIT_PHYSICS)
         if time.monotonic() - self.space_checked > SPACE_CHECK_S:
             self.space_checked = time.monotonic()
             if self.store.low_space():
@@ -229,7 +231,7 @@ class _Loop:
     def _physics_is_broken(self, summary: Summary) -> str | None:
         """Nothing works, or nothing works any more: the text says what was seen."""
         bootstrap = max(1, self.plan.method.bootstrap_points)
-        seen = "; ".join(f"{n} x {reason}" for reason, n in summary.reasons[:3])
+        seen = _most_frequent(summary)
         if not summary.ok and summary.evaluations >= bootstrap and (
             summary.failed == summary.evaluations or summary.evaluations >= NEVER_OK_BOOTSTRAPS * bootstrap
         ):
@@ -237,3 +239,7 @@ class _Loop:
         if self.failures_in_a_row >= max(300, 2 * bootstrap):
             return f"physics: the last {self.failures_in_a_row} points all failed. Most frequent: {seen}"
         return None
+
+
+def _most_frequent(summary: Summary) -> str:
+    return "; ".join(f"{n} x {reason}" for reason, n in summary.reasons[:3])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from raydnnr.evaluation import Inputs, Observable, Points, Scored, Status
 from raydnnr.likelihoods import Likelihood
-from raydnnr.space import Parameter, ParameterSpace
+from raydnnr.space import Parameter, ParameterSpace, Prior
 from raydnnr.version import __version__
 
 ARRAY_TYPES = {
@@ -92,8 +92,7 @@ class Layout:
     def metadata(self) -> dict[str, str]:
         """What a shard says of its scan: version, name, seed, fingerprints, threshold, and the ranges of the priors."""
         p = self.plan
-        with np.errstate(all="ignore"):
-            ranges = {q.name: q.prior.from_unit(np.array([0.0, 1.0])).tolist() for q in p.parameters}
+        ranges = {q.name: _bounds(q.prior) for q in p.parameters}
         return {"version": __version__, "name": p.name, "seed": str(p.seed), "fingerprint": p.fingerprint,
                 "scoring": p.scoring, "threshold_value": repr(float(p.stop.threshold_value)),
                 "ranges": json.dumps(ranges)}
@@ -123,6 +122,13 @@ class Layout:
             "finished": np.rint(o.finished * 1e6).astype("datetime64[us]"),
         }
         return pa.table([_array(columns[f.name], f.type, n) for f in self.schema], schema=self.schema)
+
+
+def _bounds(prior: Prior) -> list[float]:
+    """The lowest and the highest value that a prior allows; infinite where it has no bound."""
+    with np.errstate(all="ignore"):
+        first, last = prior.from_unit(np.array([0.0, 1.0])).tolist()
+    return [float(min(first, getattr(prior, "low", first))), float(max(last, getattr(prior, "high", last)))]
 
 
 def _array(values: Any, kind: pa.DataType, n: int) -> pa.Array:

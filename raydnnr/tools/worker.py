@@ -132,8 +132,11 @@ def answer_batch(function: Callable[..., Any], header: Header, body: bytearray) 
         if key not in returned:
             continue
         try:
-            column = np.asarray(returned[key], dtype=np.float64)
-        except (TypeError, ValueError):
+            column = np.asarray(returned[key])
+            if np.iscomplexobj(column):
+                raise TypeError("numpy would drop the imaginary part")
+            column = column.astype(np.float64)
+        except (TypeError, ValueError, OverflowError):
             unusable[key] = f"is a {type(returned[key]).__name__} that is no array of numbers"
             continue
         if column.shape == (n_points,):

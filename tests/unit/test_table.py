@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from raydnnr import Gauss, Observable, Parameter
 from raydnnr.evaluation import Points, score
@@ -83,3 +85,19 @@ def test_no_rows_are_a_table_too():
 
 def test_a_status_that_is_none_is_seen():
     assert status_codes(pa.table({"status": ["failed", "ok", "fine", None, "invalid"]})).tolist() == [2, 0, -1, -1, 1]
+
+
+@pytest.mark.parametrize(("settings", "bounds"), [
+    ({"low": 1, "high": 2}, [1, 2]),
+    ({"prior": "symlog", "low": 1, "high": 2}, [-2, 2]),
+    ({"prior": "sin"}, [0, 180]),
+    ({"prior": "normal", "mean": 0, "sigma": 1}, [-math.inf, math.inf]),
+    ({"prior": "normal", "mean": 0, "sigma": 1, "low": -2}, [-2, math.inf]),
+    ({"prior": "lognormal", "mean": 0, "sigma": 1}, [0, math.inf]),
+    ({"prior": "exponential", "sigma": 1, "high": 5}, [0, 5]),
+    ({"value": 3}, [3, 3]),
+])
+def test_the_ranges_of_the_priors_are_kept(settings, bounds):
+    plan = square(parameters=[Parameter.of("x", low=0, high=1), Parameter.of("y", low=0, high=1),
+                              Parameter.of("k", **settings)])
+    assert json.loads(Layout(plan).metadata["ranges"])["k"] == bounds
