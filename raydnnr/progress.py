@@ -136,7 +136,7 @@ class Progress:
         s, pool, report = self._state
         words = [
             f"[{_clock(s.seconds)}]", f"{s.evaluations} evaluations", f"{s.good}{self._wanted()} good",
-            f"hit rate {_percent(s.good, s.evaluations)}", f"best NLL {s.best_nll:.4g}",
+            f"hit rate {_percent(s.good, s.evaluations)}", f"best NLL {_figure(s.best_nll, 4)}",
             f"iteration {s.iterations}", f"slots {pool.busy}/{pool.n_slots}", f"queue {pool.queued}",
         ]
         if s.failed or s.invalid:
@@ -173,14 +173,16 @@ class Progress:
             grid.add_row("", ProgressBar(total=self._plan.stop.points, completed=summary.good, width=40))
         grid.add_row("hit rate", f"{_percent(summary.good, summary.evaluations)} in all, "
                                  f"{_share(self._recent_hit_rate())} lately")
-        grid.add_row("best NLL", f"{summary.best_nll:.5g}   (good below {self._plan.stop.threshold_value:g})")
+        grid.add_row("best NLL", f"{_figure(summary.best_nll, 5)}   (good below {self._plan.stop.threshold_value:g})")
         grid.add_row("not ok", f"{summary.invalid} invalid, {summary.failed} failed")
         grid.add_row("slots busy", f"{pool.busy} of {pool.n_slots}, {pool.queued} points queued"
                      + (f", {pool.workers_lost} workers lost" if pool.workers_lost else ""))
-        grid.add_row("iteration", str(summary.iterations))
+        limit = f" of {self._plan.stop.iterations}" if self._plan.stop.iterations else ""
+        grid.add_row("iterations", f"{summary.iterations}{limit} done")
         if report:
-            grid.add_row("training", f"{report.n_points} points, {report.epochs} epochs, loss {report.loss:.3g} "
-                         f"(validation {report.validation_loss:.3g}), {report.seconds:.1f} s on {report.device}")
+            watched = "" if math.isnan(report.validation_loss) else f" (validation {report.validation_loss:.3g})"
+            grid.add_row("training", f"{report.n_points} points, {report.epochs} epochs, loss {report.loss:.3g}"
+                         f"{watched}, {report.seconds:.1f} s on {report.device}")
         left = self._seconds_left()
         ends = "" if math.isnan(left) else f", about {_clock(left)} left"
         grid.add_row("time", f"{_clock(summary.seconds)}{ends}")
@@ -198,6 +200,10 @@ def _number(value: float) -> float | None:
 
 def _percent(part: int, whole: int) -> str:
     return _share(part / whole) if whole else "-"
+
+
+def _figure(value: float, digits: int) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}g}"
 
 
 def _share(value: float) -> str:

@@ -164,6 +164,7 @@ class Store:
             with self._disk("writing the journal"):
                 self._claim.beat()
                 for r in self._rounds:
+                    r.write_journal()  # nothing waits while a slow disk makes us wait
                     r.journal.sync()
 
     def abandon_unfinished(self) -> None:

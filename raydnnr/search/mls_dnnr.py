@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from raydnnr.errors import ConfigError
 from raydnnr.evaluation import Array, Proposal, Status, TrainingReport, View
+from raydnnr.likelihoods import MAX_LOSS
 from raydnnr.plan import Problem
 from raydnnr.search.acquisition import distinct_from, lowest_predicted
 from raydnnr.search.samplers import generate_param_points
@@ -29,8 +30,8 @@ Postprocess = Callable[[Array, Array, View], NDArray[np.bool_]]
 def extract_from_valid_points(valid_points: View) -> tuple[Array, Array]:
     """Training data from finished evaluations, in the order of their ids.
 
-    Invalid points are learned from: their NLL is finite (what was not computed costs the maximum). Failed ones have
-    none and are left out.
+    Invalid points are learned from, as points that cost `MAX_LOSS` at least: one that failed a condition after all its
+    observables were read may have a low NLL, and is no good all the same. Failed ones have no NLL and are left out.
 
     Args:
         valid_points: Rows, in any order.
@@ -40,7 +41,8 @@ def extract_from_valid_points(valid_points: View) -> tuple[Array, Array]:
     """
     rows = valid_points.in_order()
     usable = (rows.status != Status.FAILED) & np.isfinite(rows.nll)
-    return rows.x[usable], rows.nll[usable]
+    nll = np.where(rows.status == Status.INVALID, np.maximum(rows.nll, MAX_LOSS), rows.nll)
+    return rows.x[usable], nll[usable]
 
 
 def postprocess(x: Array, nll_predicted: Array, view: View) -> NDArray[np.bool_]:

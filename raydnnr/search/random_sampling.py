@@ -57,7 +57,7 @@ class RandomSampling:
         if self.sampler == "sobol":
             x = sobol_points(problem.space, view.n_proposed, n_points, problem.seed)
         else:
-            rng = np.random.default_rng([problem.seed, view.n_proposed])
-            x = generate_param_points(problem.space, n_points, rng)
+            stream = np.random.PCG64([problem.seed, 0]).advance(view.n_proposed * problem.space.n_params)
+            x = generate_param_points(problem.space, n_points, np.random.Generator(stream))
         origin = "random" if iteration else "bootstrap"
         return Proposal(x, [origin] * n_points, np.full(n_points, np.nan))

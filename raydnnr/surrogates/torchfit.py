@@ -104,6 +104,7 @@ def torchfit(
         True
     """
     start = time.perf_counter()
+    _settle_shape(model, x)
     x_NP, y_NT = _rows(x, y, model)
     held = _rows(*validation, model) if validation is not None else None
     with _threads(threads or _sensible_threads(model, min(batch_size, len(x_NP)))), _seeded(seed, x_NP.device):
@@ -271,6 +272,14 @@ class _DenseFitter:
         torch.sub(self._net.forward(rows, x_BP, training=True), y_BT, out=residual_BT)
         self._net.backward(rows, residual_BT * (2 / residual_BT.numel()))
         self._adamw.step()
+
+
+def _settle_shape(model: nn.Module, x: Data) -> None:
+    """A network that leaves open how many inputs it has learns it from the first row."""
+    like = next(model.parameters())
+    if isinstance(like, nn.parameter.UninitializedParameter):
+        with torch.no_grad(), _mode(model, training=False):
+            model(torch.as_tensor(x)[:1].to(device=like.device, dtype=like.dtype))
 
 
 def _rows(x: Data, y: Data | None, model: nn.Module) -> tuple[Tensor, Tensor]:

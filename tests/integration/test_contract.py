@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import signal
 import subprocess
 import sys
@@ -341,7 +340,7 @@ def mls(config: str = CONFIG) -> str:
 
 def physics(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that depend on the seed alone."""
-    return table.drop(columns=["seconds", "host", "finished"])
+    return table.drop(columns=["seconds", "host", "finished", "reason"])
 
 
 def test_synchronous_rows_depend_on_the_seed_alone(scan, tmp_path):
@@ -520,3 +519,118 @@ def test_kinds_in_the_folder_of_the_configuration_with_ray(tmp_path):
                           cwd=tmp_path / "elsewhere", capture_output=True)
     assert done.returncode == 0, done.stderr
     check_own_kinds(Ended(0, json.loads(done.stdout), done.stderr, tmp_path / "elsewhere" / "run"))
+
+
+# ---- two drivers, signals, and a chain of tools
+
+
+def start(tmp_path: Path, *words: str) -> subprocess.Popen[str]:
+    """A run of 0.1 s points, once its first row is in the journal."""
+    (tmp_path / "scan.toml").write_text(CONFIG)
+    slow = MODEL.replace("    if", "    import time; time.sleep(0.1)\n    if", 1)
+    (tmp_path / "circle_model.py").write_text(slow)
+    process = subprocess.Popen([sys.executable, "-m", "raydnnr.run", "scan.toml", "--inline", *words], text=True,
+                               cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not list((tmp_path / "runs" / "circle" / "journal").glob("*.rows-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    return process
+
+
+def test_a_second_driver_is_refused_and_a_signal_saves(tmp_path, monkeypatch, capsys):
+    process = start(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    assert run_module.main(["scan.toml", "--inline"]) == 2
+    assert "driver" in capsys.readouterr().err
+    assert cli.main(["status", "runs/circle", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["state"] == "running"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    summary = json.loads(out)
+    assert process.returncode == 85 and "SIGINT" in summary["reason"]
+    assert "run the same command again" in err
+
+    assert run_module.main(["scan.toml", "--inline"]) == 0
+    table = pd.read_parquet("runs/circle/evaluations")
+    assert sorted(table.point_id) == list(range(60)) and 0 < summary["evaluations"] < 60
+
+
+PROGRAM = """#!/usr/bin/env python3
+import sys
+m0 = float(open(sys.argv[1]).read().split("MINPAR")[1].split()[1])
+problem = "  4 tachyon\\n" if m0 < 0.2 else ""
+open(sys.argv[2], "w").write("Block SPINFO\\n" + problem + f'''BLOCK Mass
+  25  {100 + 20 * m0:.6f}D+00 # h
+BLOCK GAUGE Q= 1.00000E+03
+  1  3.6234-001
+DECAY 6 1.35D+00
+  9.9E-01 2 5 24
+''')
+"""
+CHAIN = """
+[scan]
+name = "chain"
+points = 0
+max_evaluations = 20
+
+[search]
+method = "random"
+bootstrap_points = 20
+
+[parameters]
+m0 = { low = 0, high = 2 }
+
+[[tools]]
+name = "spectrum"
+kind = "slha"
+command = ["./program.py", "{input}", "{output}"]
+template = "card.in"
+
+[[tools]]
+name = "after"
+kind = "python"
+function = "circle_model:observables"
+
+[observables.mh]
+from = { tool = "spectrum", block = "MASS", key = [25] }
+likelihood = { kind = "gauss", mean = 125, sigma = 2 }
+
+[observables.g]
+from = { tool = "spectrum", block = "gauge", key = 1, q = 1000 }
+
+[observables.br]
+from = { tool = "spectrum", br = [6, 5, 24] }
+
+[observables.radius]
+from = { tool = "after" }
+"""
+
+
+def test_an_slha_program_and_then_python(scan, tmp_path):
+    (tmp_path / "card.in").write_text("Block MINPAR\n 1 m0\n")
+    (tmp_path / "program.py").write_text(PROGRAM)
+    (tmp_path / "program.py").chmod(0o755)
+    ended = scan(CHAIN, model="def observables(point):\n    return {'radius': 2 * point['mh']}\n")
+    table = ended.table
+    ok, invalid = (table[table.status == word] for word in ("ok", "invalid"))
+
+    assert ended.status == 0 and len(ok) + len(invalid) == 20
+    np.testing.assert_allclose(ok.mh, 100 + 20 * ok.m0, atol=1e-5)
+    np.testing.assert_array_equal(ok.radius, 2 * ok.mh)
+    assert (ok.g == 0.36234).all() and (ok.br == 0.99).all()
+    assert (invalid.m0 < 0.2).all() and invalid.reason.str.contains("tachyon").all()
+
+
+def test_the_functions_of_the_original_scan_fit_together():
+    import torch
+
+    from raydnnr.surrogates.networks import network_architecture_selector
+    from raydnnr.surrogates.torchfit import torchfit
+
+    x = np.random.default_rng(1).random((60, 3))
+    model = network_architecture_selector(len(x))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    report = torchfit(x, x.sum(axis=1), model, torch.nn.MSELoss(), optimizer, 50, 20, verbose=False)
+
+    assert report.loss < 0.1 * report.losses[0]

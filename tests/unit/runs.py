@@ -12,7 +12,7 @@ import pandas as pd
 from raydnnr.evaluation import Outcomes, Points, Proposal, Status, score
 from raydnnr.store import Store
 
-FINISHED = 1.7e9  # Unix time at which point 0 is finished; every later id takes a second more
+FINISHED, STEP_S = 1.7e9, 1.234567  # Unix time at which point 0 is finished; every later id takes a step more
 
 
 def proposal(n, seed=0, origin="random"):
@@ -32,7 +32,8 @@ def physics(points: Points, rows=None, host="node1", files=False) -> Outcomes:
     words = {Status.OK: "", Status.INVALID: "x too small", Status.FAILED: "crash\nat the end of the world"}
     kept = {i: {"out.slha": f"point {i}".encode()} for i in points.point_id.tolist()} if files else {}
     return Outcomes(points.point_id, observables, status, [words[Status(s)] for s in status.tolist()],
-                    np.ones(len(points), np.int8), np.full(len(points), 0.25), host, FINISHED + points.point_id, kept)
+                    np.ones(len(points), np.int8), np.full(len(points), 0.25), host,
+                    FINISHED + STEP_S * points.point_id, kept)
 
 
 def evaluate(store: Store, plan, points: Points, rows=None, **settings) -> None:

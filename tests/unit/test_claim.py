@@ -140,3 +140,16 @@ def test_a_living_driver_that_came_in_between_gets_its_claim_back(tmp_path, monk
         Claim.take(tmp_path)
     assert living_driver(tmp_path)["pid"] == somebody.pid
     assert [path.name for path in tmp_path.iterdir()] == ["driver.json"]
+
+
+def test_a_living_driver_that_came_before_we_looked_again_is_left_alone(tmp_path, monkeypatch, somebody):
+    pretend_driver(tmp_path, host=HERE, pid=2**22 + 1)
+
+    def dead_when_we_looked(*_: object) -> None:
+        monkeypatch.setattr(module, "living_driver", living_driver)
+        pretend_driver(tmp_path, host=HERE, pid=somebody.pid, started=somebody.create_time())
+
+    monkeypatch.setattr(module, "living_driver", dead_when_we_looked)
+    monkeypatch.setattr(os, "rename", None)  # the card stays where it is
+    with pytest.raises(RunDirectoryError, match=f"process {somebody.pid}"):
+        Claim.take(tmp_path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from raydnnr import Gauss, Observable, Parameter, export as module
+from raydnnr import Gauss, Observable, Parameter
+from raydnnr import export as module
 from raydnnr.errors import ConfigError, RunDirectoryError
 from raydnnr.export import export, good, read_evaluations
 from raydnnr.store import Store
@@ -77,6 +79,19 @@ def test_files_that_vanish_while_they_are_read_are_looked_for_again(run_dir, und
     assert len(calls) == 2
 
 
+def test_a_journal_that_is_cleared_while_it_is_read_is_in_its_shard(under_way, monkeypatch):
+    read = module.read_stream
+
+    def too_late(path):
+        monkeypatch.setattr(module, "read_stream", read)
+        evaluate(under_way, PLAN, under_way.unfinished()[0])
+        return read(path)
+
+    monkeypatch.setattr(module, "read_stream", too_late)
+    monkeypatch.setattr(module, "READ_TRIES", 1)
+    assert read_evaluations(under_way.run_dir)["point_id"].to_pylist() == list(range(60))
+
+
 def test_files_that_never_stay_are_an_error_in_the_end(run_dir, monkeypatch):
     def never(folder):
         raise FileNotFoundError("gone")
@@ -110,7 +125,7 @@ def test_tables_come_back(run_dir, tmp_path, name, good_only):
     table = frame(run_dir)
     table = hits(table) if good_only else table
     assert (done.n_points, done.destination, done.note) == (len(table), path, "")
-    assert 0 < len(table)
+    assert len(table)
     assert list(back) == list(table)
     for column in ("point_id", "x", "y", "r", "nll", "origin", "status"):
         pd.testing.assert_series_equal(back[column], table[column], check_dtype=False)
@@ -169,8 +184,6 @@ def test_good_points_without_files_are_counted(run_dir, tmp_path):
 
 
 def test_no_file_is_written_outside_the_folder(run_dir, tmp_path):
-    import zipfile
-
     first = hits(frame(run_dir)).point_id[0]
     with zipfile.ZipFile(run_dir / "files/iteration-00000.zip", "w") as archive:
         archive.writestr(f"{first:09d}/../../../escaped", b"x")

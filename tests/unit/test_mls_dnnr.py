@@ -251,7 +251,8 @@ class TestMlsDnnr:
         ({"validation_fraction": 1.0}, "left to train on"),
         ({"random_fraction": math.nan}, "between 0 and 1"),
         ({"learning_rate": 0.0}, "learning_rate: got 0.0; use a number > 0"),
-        ({"learning_rate": math.nan}, "learning_rate"), ({"epochs": 0}, "epochs: got 0"), ({"neurons": 0}, "neurons: got 0"),
+        ({"learning_rate": math.nan}, "learning_rate"), ({"epochs": 0}, "epochs: got 0"),
+        ({"neurons": 0}, "neurons: got 0"),
         ({"min_delta": -1.0}, "min_delta"), ({"patience": 0}, "patience"), ({"batch_size": 0}, "batch_size"),
     ])
     def test_impossible_settings_are_refused(self, settings, words):

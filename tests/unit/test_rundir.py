@@ -61,7 +61,8 @@ def test_another_scan_is_refused_with_what_differs_and_what_to_do(tmp_path, othe
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-def test_what_is_not_ours_is_not_touched(tmp_path, fresh):
+def test_what_is_not_ours_is_not_touched(tmp_path, fresh, monkeypatch):
+    monkeypatch.setattr(rundir, "Claim", None)  # not even for a moment
     (tmp_path / "thesis.tex").write_text("ten years of work")
     with pytest.raises(RunDirectoryError, match="not a run directory of raydnnr"):
         take(tmp_path, square(), {}, fresh)

@@ -82,8 +82,8 @@ def test_rows_that_cannot_be_used_are_counted(tmp_path):
     seeds = read(table, tmp_path)
     assert len(seeds.x) == 5
     assert seeds.status.tolist() == [Status.INVALID] + [Status.OK] * 4
-    assert seeds.report.endswith("5 of 9 rows taken as seeds; left out: 1 not a number, 1 outside the priors, 1 failed, "
-                                 "1 without NLL or observables")
+    assert seeds.report.endswith("5 of 9 rows taken as seeds; left out: 1 not a number, 1 outside the priors, "
+                                 "1 failed, 1 without NLL or observables")
 
 
 def test_fixed_parameters_must_agree_where_they_are_given(tmp_path):
@@ -105,7 +105,8 @@ def test_missing_columns_are_named_with_the_file_and_what_it_has(tmp_path, table
     assert str(error.value).startswith(f"scan.init_csv: {tmp_path / 'seeds.csv'}")
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"x,y\n1,2\n1,2,3\n", b"\xff\xfe\x00", b"x,y,nll,x\n1,2,3,4\n"])
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", b"x,y\n1,2\n1,2,3\n", b"\xff\xfe\x00",
+                                     b"x,y,nll,x\n1,2,3,4\n"])
 def test_what_is_no_table_is_said_so(tmp_path, content):
     (tmp_path / "seeds.csv").write_bytes(content)
     with pytest.raises(ConfigError, match=r"scan\.init_csv: .*seeds\.csv"):

@@ -373,6 +373,24 @@ def test_a_round_of_which_all_is_in_the_journal_becomes_a_shard_at_the_next_star
     assert shards(crash) == shards(store.run_dir) != {}
 
 
+def test_times_are_kept_to_the_microsecond_through_a_crash(store, tmp_path, at_once):
+    points = store.open_round(proposal(500))
+    evaluate(store, PLAN, points, range(499))
+    crash = copied(store.run_dir, tmp_path / "crash")
+    for opened in (store, Store.open(crash, PLAN, {})):
+        evaluate(opened, PLAN, points)
+        opened.close()
+    pd.testing.assert_series_equal(frame(crash).finished, frame(store.run_dir).finished)
+
+
+def test_a_row_is_written_to_the_journal_once(store, at_once):
+    points = store.open_round(proposal(10))
+    for row in (4, 2, 7):
+        evaluate(store, PLAN, points, [row])
+    store.flush()
+    assert [i for b in store._rounds[0].journal.rows() for i in b.column("point_id").to_pylist()] == [4, 2, 7]
+
+
 # ---- kept files
 
 
@@ -408,6 +426,18 @@ def test_files_in_the_journal_leave_memory_and_survive_a_crash(store, tmp_path, 
     evaluate(again, PLAN, again.unfinished()[0], files=True)
     again.close()
     assert archive(crash) == archive(store.run_dir)
+
+
+def test_files_without_a_row_are_no_ones(store, at_once):
+    """The driver ended between writing the files of a point and its row; later the round was abandoned."""
+    points = store.open_round(proposal(10))
+    evaluate(store, PLAN, points, [4], files=True)
+    kept = len(list(store._rounds[0].journal.files()))
+    store._rounds[0].journal.append_files({5: {"out.slha": b"lost"}})
+    store.abandon_unfinished()
+    archives = list((store.run_dir / "files").iterdir())
+    assert sum(len(zipfile.ZipFile(path).namelist()) for path in archives) == kept
+    assert "000000005/out.slha" not in [name for path in archives for name in zipfile.ZipFile(path).namelist()]
 
 
 def test_a_round_without_files_has_no_archive(store):
@@ -634,22 +664,25 @@ def test_a_proposal_that_cannot_be_committed_gets_no_numbers(store, full_disk):
     assert store.open_round(proposal(4, 2)).point_id.tolist() == [4, 5, 6, 7]
 
 
-def test_a_shard_that_cannot_be_written_is_written_later(store, full_disk, tmp_path):
+@pytest.mark.parametrize("files", [True, False])
+def test_a_shard_that_cannot_be_written_is_written_later(store, full_disk, tmp_path, files):
     points = store.open_round(proposal(8))
-    evaluate(store, PLAN, points, range(5), files=True)
+    evaluate(store, PLAN, points, range(5), files=files)
     store._rounds[0].write_journal()
     make_room = full_disk()
     with pytest.raises(StorageError, match="while writing a shard"):
-        evaluate(store, PLAN, points, files=True)
+        evaluate(store, PLAN, points, files=files)
     with pytest.raises(StorageError):
         store.flush()
     assert not list((store.run_dir / "evaluations").iterdir())
+    assert not list(store.run_dir.rglob("*.tmp"))
     make_room()
-    crash = copied(store.run_dir, tmp_path / "crash")
+    again = Store.open(copied(store.run_dir, tmp_path / "crash"), PLAN, {})
+    assert again.view().point_id.tolist() == [0, 1, 2, 3, 4]
+    again.close()
     store.flush()
-    finish(crash, PLAN)
-    assert shards(store.run_dir) == shards(crash)
     assert len(frame(store.run_dir)) == 8
+    assert store.summary().evaluations == 8
 
 
 def test_a_journal_that_cannot_be_written_keeps_rows_waiting(store, full_disk, tmp_path, at_once):

@@ -13,7 +13,7 @@ from raydnnr import Gauss, Observable, Parameter
 from raydnnr.evaluation import Points, score
 from raydnnr.table import Layout, column, stacked, status_codes
 from tests.unit.plans import square
-from tests.unit.runs import FINISHED, physics, proposal
+from tests.unit.runs import FINISHED, STEP_S, physics, proposal
 
 COLUMNS = {
     "point_id": "int64", "iteration": "int32", "origin": "string", "x": "double", "y": "double", "k": "double",
@@ -36,8 +36,8 @@ def test_columns_are_those_of_the_contract_in_their_order():
 
 
 def test_fields_say_role_unit_and_label_and_the_table_says_whose_it_is():
-    plan = square(parameters=[Parameter.of("x", low=1, high=2, unit="GeV", latex="x_0"), Parameter.of("y", low=0, high=1),
-                              Parameter.of("k", value=2)], seed=5,
+    plan = square(parameters=[Parameter.of("x", low=1, high=2, unit="GeV", latex="x_0"),
+                              Parameter.of("y", low=0, high=1), Parameter.of("k", value=2)], seed=5,
                   observables=[Observable(name="r", likelihood=Gauss(mean=0.2, sigma=0.1), unit="TeV", latex="r^2")])
     schema = Layout(plan).schema
     assert schema.field("x").metadata == {b"role": b"parameter", b"unit": b"GeV", b"latex": b"x_0"}
@@ -64,7 +64,7 @@ def test_rows_hold_what_came_in():
     np.testing.assert_array_equal(status_codes(rows), scored.outcomes.status)
     assert set(rows["iteration"].to_pylist()) == {7}
     assert rows["reason"].to_pylist() == list(scored.outcomes.reason)
-    assert rows["finished"][3].as_py().timestamp() == FINISHED + 3
+    assert rows["finished"][3].as_py().timestamp() == pytest.approx(FINISHED + 3 * STEP_S, rel=0, abs=1e-6)
 
 
 def test_what_was_not_computed_is_nan_and_never_null():

@@ -1,0 +1,139 @@
+"""Signals and the end of a driver: what was finished is kept, and nobody is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+
+CONFIG = """
+[scan]
+name = "slow"
+points = 0
+max_evaluations = 200
+[search]
+method = "random"
+bootstrap_points = 200
+[parameters]
+x = { low = 0, high = 1 }
+[[tools]]
+name = "slow"
+kind = "python"
+function = "slow:observables"
+[observables.y]
+likelihood = { kind = "gauss", mean = 0.5, sigma = 0.1 }
+[cluster]
+slots = 4
+"""
+PHYSICS = """
+import os, time
+def observables(point):
+    time.sleep(0.1)
+    with open(os.environ["DIARY"], "a") as diary:
+        diary.write(f"{time.time()} {point['x']!r}\\n")
+    return {"y": point["x"]}
+"""
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    (folder / "scan.toml").write_text(CONFIG)
+    (folder / "slow.py").write_text(PHYSICS)
+    env = {**os.environ, "DIARY": str(folder / "diary"), "TMPDIR": str(folder)}
+    return subprocess.Popen([sys.executable, "-m", "raydnnr.run", "scan.toml", *words], cwd=folder, env=env, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def diary(folder: Path) -> dict[float, float]:
+    """When each point was finished, by its x; a point may be there once only."""
+    lines = (folder / "diary").read_text().splitlines() if (folder / "diary").exists() else []
+    return {float(x): float(t) for t, x in (line.split() for line in lines)}
+
+
+def wait_for(folder: Path, n_points: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(diary(folder)) < n_points:
+        assert time.monotonic() < deadline, "the scan does not get on"
+        time.sleep(0.02)
+
+
+def offspring(process: subprocess.Popen[str]) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process], within_s: float) -> bool:
+    deadline = time.monotonic() + within_s
+    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "runs" / "slow" / "evaluations")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+def test_a_signal_saves_and_the_same_command_goes_on(tmp_path: Path, number: signal.Signals) -> None:
+    driver = start(tmp_path, "--inline")
+    wait_for(tmp_path, 20)
+    children = offspring(driver)
+    driver.send_signal(number)
+    out, err = driver.communicate(timeout=30)
+
+    assert driver.returncode == 85, err
+    assert number.name in json.loads(out.splitlines()[-1])["reason"]
+    assert "run the same command again" in err and "python -m raydnnr.run scan.toml --inline" in err
+    assert gone(children, 5)
+    before = set(diary(tmp_path))
+
+    again = start(tmp_path, "--inline")
+    out, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    table = rows(tmp_path)
+    assert json.loads(out.splitlines()[-1])["evaluations"] == len(table) == 200
+    assert table.point_id.is_unique and before <= set(table.x)
+    text = (tmp_path / "diary").read_text()
+    # only what was running when the signal came may have run twice
+    assert 200 <= len(text.splitlines()) <= 204
+
+
+@pytest.mark.parametrize("after", [5, 37, 90])
+def test_a_killed_driver_loses_less_than_a_second(tmp_path: Path, after: int) -> None:
+    driver = start(tmp_path, "--inline")
+    wait_for(tmp_path, after)
+    children = offspring(driver)
+    killed = time.time()
+    driver.kill()
+    driver.wait()
+    assert gone(children, 5), "processes outlive their driver"
+    finished = {x for x, t in diary(tmp_path).items() if t < killed - 1.0}
+
+    again = start(tmp_path, "--inline")
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    text = (tmp_path / "diary").read_text().split()
+    twice = {float(x) for x in text[1::2] if text[1::2].count(x) > 1}
+    assert not twice & finished, "a finished evaluation was repeated"
+    table = rows(tmp_path)
+    assert len(table) == 200 and table.point_id.is_unique and (table.status == "ok").all()
+    assert not list(tmp_path.glob("raydnnr-*")), "scratch is left"
+
+
+def test_two_interrupts_abort_at_once(tmp_path: Path) -> None:
+    driver = start(tmp_path, "--inline")
+    wait_for(tmp_path, 8)
+    driver.send_signal(signal.SIGINT)
+    time.sleep(0.05)
+    driver.send_signal(signal.SIGINT)
+    _, err = driver.communicate(timeout=20)
+    assert driver.returncode == 130, err
+    assert "aborted" in err
