@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,9 +125,10 @@ def _is_of(table: pa.Table, mark: bytes) -> bool:
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
     """Tables of one scan. Their columns may stand in another order, under other labels: the newest are kept."""
-    schema = tables[-1].schema
-    same = [t.select(schema.names) for t in tables if set(t.column_names) == set(schema.names)]
-    return pa.concat_tables([t.cast(schema) for t in same])
+    (names, _), = Counter(frozenset(t.column_names) for t in tables).most_common(1)
+    same = [t for t in tables if set(t.column_names) == names]
+    schema = same[-1].schema
+    return pa.concat_tables([t.select(schema.names).cast(schema) for t in same])
 
 
 # ---- writing

@@ -37,6 +37,7 @@ EPILOG = """\
 examples:
   python -m raydnnr.run configs/quickstart.toml
   python -m raydnnr.run scan.toml --check                 find every mistake, run nothing
+  python -m raydnnr.run scan.toml --check --point         ... but one point, and show what comes of it
   python -m raydnnr.run scan.toml --set scan.seed=2 --set scan.name=second --set search.epochs=500
   python -m raydnnr.run scan.toml --fresh                 start over; the old run directory is moved aside
 
@@ -246,6 +247,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="overrides",
                    help="set a key over the file; may be repeated")
     p.add_argument("--check", action="store_true", help="check configuration, tools and files, and run nothing")
+    p.add_argument("--point", action="store_true", help="with --check: run the point in the middle of the priors, too")
     p.add_argument("--inline", action="store_true", help="run without Ray, for debugging")
     return p
 
@@ -293,10 +295,35 @@ def _check_only(arguments: argparse.Namespace, plan: Plan) -> int:
         problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
+    if arguments.point:
+        _run_one_point(plan)
     print(f"{arguments.config}: all is well: {plan.space.n_params} parameters to scan, {len(plan.tools)} tools, "
           f"{len(plan.observables)} observables, method {type(plan.method).__name__}; would run in {folder}",
           file=sys.stderr)
     return EXIT_DONE
+
+
+def _run_one_point(plan: Plan) -> None:
+    """One point through the chain, and what came of it, for people."""
+    import numpy as np
+
+    from raydnnr.evaluation import Status, score
+    from raydnnr.evaluator import Batch, Evaluator
+
+    x = plan.space.from_unit_cube(np.full((1, plan.space.n_params), 0.5))
+    evaluator = Evaluator(plan.toolchain, 1, plan.cluster.scratch)
+    try:
+        evaluator.submit(Batch(np.zeros(1, np.int64), x))
+        outcomes = evaluator.collect(wait_s=60 + 2 * sum(tool.timeout_s for tool in plan.tools))[0]
+    finally:
+        evaluator.close()
+    scored = score(outcomes, plan.likelihoods)
+    print("one point:", ", ".join(f"{k} = {v[0]:g}" for k, v in plan.inputs.columns(x).items()), file=sys.stderr)
+    for k, name in enumerate(plan.likelihoods):
+        print(f"    {name} = {outcomes.observables[0, k]:.6g}   loss {scored.losses[0, k]:.4g}", file=sys.stderr)
+    word = Status(int(outcomes.status[0])).name.lower()
+    end = f"{word} after {outcomes.seconds[0]:.3g} s, NLL {scored.nll[0]:.5g}  {outcomes.reason[0]}"
+    print(f"    {end}", file=sys.stderr)
 
 
 def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) -> None:

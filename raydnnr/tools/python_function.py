@@ -25,6 +25,7 @@ from raydnnr.tools.slot import ScratchRoot, Slot, SlotClosed
 from raydnnr.tools.worker import Header
 from raydnnr.tools.worker_process import CannotStart, TimedOut, WorkerProcess
 
+USEFUL_TRACE = 4  # last lines of a traceback: the user's own place, not the machinery around it
 FAN_OUT = 8  # a bad batch is cut into so many parts
 MIN_PART_TIMEOUT_S = 1.0
 
@@ -106,7 +107,8 @@ class PythonFunction(Tool):
         try:
             self._worker(slot)
         except ToolFailure as error:
-            return [str(error).removeprefix(f"{self.name}: ")]
+            first, *trace = str(error).removeprefix(f"{self.name}: ").splitlines()
+            return ["\n".join([first, *trace[-USEFUL_TRACE:]])]
         finally:
             slot.close()
             root.close()

@@ -69,7 +69,7 @@ def test_a_damaged_stream_is_read_without_an_error(data):
         bad = bytearray(content)
         bad[where] ^= data.draw(st.integers(1, 255), label="bits")
         (Path(folder) / "bad.arrows").write_bytes(bad)
-        assert len(read(Path(folder) / "bad.arrows")) <= 10
+        assert sum(b.num_rows for b in read_stream(Path(folder) / "bad.arrows")) <= 10
 
 
 def test_a_file_that_is_not_there_is_said_so(tmp_path):
