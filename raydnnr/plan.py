@@ -185,6 +185,7 @@ class Plan:
             "parameters": {p.name: repr(p.prior) for p in self.parameters},
             "derived": {name: e.text for name, e in self.derived.items()},
             "tools": {t.name: dict(t.fingerprint()) for t in self.tools},
+            "tool_order": [t.name for t in self.tools],
             "observables": {
                 o.name: {"from": repr(o.source), "expression": o.expression.text if o.expression else None,
                          "valid": list(o.valid) if o.valid else None}

@@ -164,7 +164,7 @@ class SlhaCommand(Tool):
         if completed.signal == signal.SIGXFSZ or (completed.exit_code and self._wrote_too_much(slot)):
             self._fail(f"wrote a file larger than max_output_mib = {self.max_output_mib:g}", log)
         if completed.signal is not None:
-            self._fail(f"died of {completed.how}", log, f"after {completed.seconds:.1f} s")
+            self._fail(f"died of {completed.how}", log)
         return SlhaResult(self._spectrum(completed, output, log))
 
     def read(self, result: Result, source: Source) -> float:
@@ -276,7 +276,7 @@ class SlhaCommand(Tool):
         if code in self.invalid_exit_codes:
             raise InvalidPoint(bounded(f"{self.name}: {self._program} exited with code {code}", process.tail(log)))
         if code not in self.success_exit_codes:
-            self._fail(f"exited with {ending(code)}", log, f"after {completed.seconds:.1f} s")
+            self._fail(f"exited with {ending(code)}", log)
         if spectrum is not None:
             return spectrum
         text = f"{self._program} exited with {ending(code)} but {trouble}"
@@ -308,10 +308,10 @@ class SlhaCommand(Tool):
         except (SlhaError, OSError) as error:
             return None, f"{self.output_file} cannot be read\n{error}"
 
-    def _fail(self, what: str, log: Path, details: str = "") -> NoReturn:
+    def _fail(self, what: str, log: Path) -> NoReturn:
+        """Equal failures have equal reasons: how long it took is a column of its own."""
         last = process.tail(log)
-        details += f"\nlast lines:\n{last}" if last else ""
-        raise ToolFailure(bounded(f"{self.name}: {self._program} {what}", details.strip()))
+        raise ToolFailure(bounded(f"{self.name}: {self._program} {what}", f"last lines:\n{last}" if last else ""))
 
     def _missing(self, what: str, last: str = "") -> InvalidPoint | ToolFailure:
         kind = InvalidPoint if self.missing == "invalid" else ToolFailure

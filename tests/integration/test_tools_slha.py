@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from pathlib import Path
@@ -104,9 +103,9 @@ def test_nan_in_the_output_is_invalid(slot, tmp_path):
         ("huge.py", ("file", "{output}", "die"), "wrote a file larger than max_output_mib = 4"),
         ("huge.py", ("stdout", "die"), "wrote a file larger than max_output_mib = 4"),
         ("crashing.py", ("{input}", "{output}"),
-         "died of signal 11 (SIGSEGV)\nafter SOME s\nlast lines:\ninitialising\naccessing the 7th sneutrino"),
+         "died of signal 11 (SIGSEGV)\nlast lines:\ninitialising\naccessing the 7th sneutrino"),
         ("exiting.py", ("{input}", "{output}", "3", "no convergence"),
-         "exited with code 3\nafter SOME s\nlast lines:\nno convergence"),
+         "exited with code 3\nlast lines:\nno convergence"),
         ("hanging.py", ("pid",), "timed out after 1.5 s"),
         ("stubborn.py", ("pid",), "timed out after 1.5 s"),
         ("forking.py", ("pid", "wait"), "timed out after 1.5 s"),
@@ -115,10 +114,9 @@ def test_nan_in_the_output_is_invalid(slot, tmp_path):
 )
 def test_codes_that_break_are_failed_and_say_how(slot, card, program, words, reason):
     result = evaluate(program, slot, card, *(words or ("x",)), timeout_s=1.5, max_output_mib=4.0)
-    plain = re.sub(r"after 0\.\d s", "after SOME s", result.reason)
     python = Path(sys.executable).name
     assert result.status == Status.FAILED
-    assert plain.startswith(f"spectrum: {python} {reason}")
+    assert result.reason.startswith(f"spectrum: {python} {reason}")
     assert np.isnan(result.values).all()
 
 
