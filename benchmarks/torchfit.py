@@ -4,7 +4,7 @@
 
 10,000 points of 10 parameters, 250 epochs in batches of 500 without early stopping, then 1,000,000 predictions; the two
 networks of the original scan (scikit-learn has no dropout and no SiLU: the same layers with ReLU stand in for the
-second). Everything runs in one process, in turns.
+second). Everything runs in one process, in turns, on one thread: beside the physics of a laptop there is no second one.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from common import table, versions
 from sklearn.neural_network import MLPRegressor
+from threadpoolctl import threadpool_limits
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -76,7 +77,8 @@ def plain(x: np.ndarray, y: np.ndarray, candidates: np.ndarray, epochs: int, dee
 def sklearn(x: np.ndarray, y: np.ndarray, candidates: np.ndarray, epochs: int, deep: bool) -> tuple[float, float]:
     """MLPRegressor with the same layers and as many epochs."""
     layers = (100,) * 5 if deep else (200, 100, 50)
-    model = MLPRegressor(layers, batch_size=BATCH, max_iter=epochs, n_iter_no_change=epochs + 1, tol=0.0, alpha=1e-4)
+    model = MLPRegressor(hidden_layer_sizes=layers, batch_size=BATCH, max_iter=epochs, n_iter_no_change=epochs + 1,
+                         tol=0.0, alpha=1e-4)
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it did not converge: it was not meant to
@@ -94,6 +96,8 @@ def main() -> None:
     arguments = p.parse_args()
     epochs, turns = 25 if arguments.quick else 250, arguments.turns
     x, y, candidates = problem()
+    torch.set_num_threads(1)
+    threadpool_limits(1)
     rows = []
     methods: dict[str, Callable[..., tuple[float, float]]] = {"torchfit": ours, "plain": plain, "scikit-learn": sklearn}
     for deep in (False, True):

@@ -81,7 +81,7 @@ class DnnRegressor:
 
     def predict(self, u: Array) -> Array:
         """Targets (C, T) for points of the unit cube (C, P)."""
-        scaled = predict(self.network, (2.0 * u - 1.0).astype(np.float32))
+        scaled = predict(self.network, (2.0 * u - 1.0).astype(np.float32), threads=1)
         return scaled.double().cpu().numpy() * self.scale + self.center
 
     def save(self, path: Path) -> None:

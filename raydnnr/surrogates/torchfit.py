@@ -22,7 +22,7 @@ from raydnnr.surrogates.dense import DenseNet, FlatAdamW, Layer, Rows, dense_lay
 
 log = logging.getLogger(__name__)
 
-THREADS_FROM_FLOP = 2e7  # of one training step: below, threads wait for each other longer than they work
+THREADS_FROM_FLOP = 1e9  # of one training step: below, threads wait for each other, and long on a busy machine
 CUDA_BLOCK = 65_536  # rows predicted at once where memory is no cache
 
 Data = Tensor | NDArray[np.floating[Any]] | ArrayLike
@@ -114,19 +114,20 @@ def torchfit(
     return FitReport(tuple(losses), tuple(watched) if held else (), best_epoch, time.perf_counter() - start)
 
 
-def predict(model: nn.Module, x: Data) -> Tensor:
+def predict(model: nn.Module, x: Data, threads: int | None = None) -> Tensor:
     """What a network says, without gradients or dropout, in blocks that fit the cache.
 
     Args:
         model: Left in the mode it came in.
         x: Inputs (N, P).
+        threads: CPU threads; None takes what torch is set to.
 
     Returns:
         Shape (N, T), on the model's device.
     """
     x_NP, _ = _rows(x, None, model)
     layers = dense_layers(model)
-    with torch.no_grad(), _mode(model, training=False):
+    with torch.no_grad(), _mode(model, training=False), _threads(threads or torch.get_num_threads()):
         if layers:
             return DenseNet(layers).predict(x_NP)
         return torch.cat([model(block) for block in x_NP.split(CUDA_BLOCK)])
