@@ -118,12 +118,26 @@ def read_status(run_dir: Path) -> dict[str, Any]:
     driver = living_driver(run_dir)
     if status["state"] in ("running", "starting") and driver is None:
         status["state"] = "interrupted"
-    status |= {"run_dir": str(run_dir), "driver": driver}
+    status |= {"run_dir": str(run_dir), "driver": driver, "bytes": _sizes(run_dir)}
     try:
         status |= _counted(read_evaluations(run_dir), threshold(run_dir))
     except RunDirectoryError:
         status |= {"origins": {}, "hit_rates": [], "best": []}  # nothing is finished yet
     return status
+
+
+def _sizes(run_dir: Path) -> dict[str, int]:
+    """Bytes in each folder of a run; a file that its driver moves meanwhile is not counted."""
+    sizes = {}
+    for folder in sorted(p for p in run_dir.iterdir() if p.is_dir()):
+        total = 0
+        for path in folder.rglob("*"):
+            try:
+                total += path.stat().st_size if path.is_file() else 0
+            except OSError:
+                continue
+        sizes[folder.name] = total
+    return sizes
 
 
 def _counted(table: pa.Table, threshold_value: float) -> dict[str, Any]:
@@ -156,15 +170,16 @@ def _counted(table: pa.Table, threshold_value: float) -> dict[str, Any]:
 def _show(status: dict[str, Any]) -> None:
     """For people."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    console = Console()
+    console = Console(highlight=False)
     age = time.time() - status["updated"] if "updated" in status else None
-    console.print(f"[bold]{status['name']}[/]  {status['state']}"
-                  + (f"  ({status['reason']})" if status.get("reason") else "")
-                  + (f"  updated {age:.0f} s ago" if age is not None else ""), highlight=False)
+    console.print(f"[bold]{escape(status['name'])}[/]  {status['state']}"
+                  + (f"  ({escape(status['reason'])})" if status.get("reason") else "")
+                  + (f"  updated {age:.0f} s ago" if age is not None else ""))
     if status["state"] == "interrupted":
-        console.print("its driver is gone; run the same command again to go on", highlight=False)
+        console.print("its driver is gone; run the same command again to go on")
     if "evaluations" in status:
         rate = status["good"] / status["evaluations"] if status["evaluations"] else 0.0
         console.print(f"{status['evaluations']} evaluations: {status['good']} good ({100 * rate:.3g} %), "
@@ -176,10 +191,12 @@ def _show(status: dict[str, Any]) -> None:
             for name in rows[0]:
                 table.add_column(name, justify="right")
             for row in rows:
-                table.add_row(*(f"{v:.5g}" if isinstance(v, float) else str(v) for v in row.values()))
+                table.add_row(*(f"{v:.5g}" if isinstance(v, float) else escape(str(v)) for v in row.values()))
             console.print(table)
     for reason, n in status.get("reasons", []):
-        console.print(f"{n} x {reason}", highlight=False)
+        console.print(f"{n} x {reason}", markup=False)
+    sizes = ", ".join(f"{name} {n / 2**20:.1f} MiB" for name, n in status["bytes"].items() if n)
+    console.print(f"on disk: {sizes or 'nothing yet'}")
 
 
 if __name__ == "__main__":

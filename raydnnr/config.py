@@ -50,6 +50,7 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> Plan:
     folder = path.absolute().parent
     try:
         config = _overridden(_read(path), overrides)
+        _check_values(config, "")
         if str(folder) not in sys.path:
             sys.path.append(str(folder))  # for kinds and hooks of the user's own
         return _plan(config, folder)
@@ -104,6 +105,17 @@ def _step(node: Any, step: str, setting: str) -> Any:
     if not isinstance(node, dict):
         raise ConfigError(f"--set {setting}: {step!r} is not a table")
     return node.setdefault(step, {})
+
+
+def _check_values(node: Any, where: str) -> None:
+    """Refuse what TOML does not have but its parser lets through, or no program could be given."""
+    if isinstance(node, dict | list):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            _check_values(value, f"{where}.{key}" if where else str(key))
+    elif isinstance(node, int) and not -(2**63) <= node < 2**63:
+        raise ConfigError(f"{where}: a whole number has 64 bits at most; write a larger number as 1e30, say")
+    elif isinstance(node, str) and "\0" in node:
+        raise ConfigError(f"{where}: got {node!r}; a text cannot hold the null character")
 
 
 def _plan(config: Table, folder: Path) -> Plan:
@@ -162,6 +174,9 @@ def _parameters(config: Table) -> tuple[Parameter, ...]:
         if not isinstance(settings, dict):
             raise ConfigError(f"[parameters.{name}]: got {settings!r}; write {{ low = ..., high = ... }} or "
                               "{ value = ... }")
+        if not settings.get("prior", "uniform") or not isinstance(settings.get("prior", ""), str):
+            raise ConfigError(f"parameters.{name}: prior: got {settings['prior']!r}; choose one of "
+                              f"{', '.join(_priors())}")
         found.append(Parameter.of(name, **settings))
     return tuple(found)
 

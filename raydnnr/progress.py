@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from raydnnr.atomic import write_atomically
 from raydnnr.evaluation import Summary, TrainingReport
+from raydnnr.logs import say
 from raydnnr.plan import Plan
 from raydnnr.pool import PoolState
 
@@ -55,6 +56,7 @@ class Progress:
     def __call__(self, summary: Summary, pool: PoolState, report: TrainingReport | None) -> None:
         """One look at the scan; cheap, called at every turn of the loop."""
         now = time.monotonic()
+        self._note_events(summary, pool, report)
         self._state = summary, pool, report
         if not self._history or now - self._history[-1][0] > 0.2:
             self._history.append((now, summary.evaluations, summary.good))
@@ -65,21 +67,15 @@ class Progress:
             self.write_status("running")
         if self._live and now >= self._screen_due:
             self._screen_due = now + SCREEN_S
-            self._live.update(self._picture(), refresh=True)
+            self._draw()
         elif self._show and not self._live and (now >= self._line_due or summary.iterations != self._last_iteration):
             self._line_due, self._last_iteration = now + LINE_S, summary.iterations
-            print(self._line(), file=sys.stderr, flush=True)
-
-    def event(self, text: str) -> None:
-        """Something worth a line of its own."""
-        self._events.append(f"{time.strftime('%H:%M:%S')} {text}")
+            say(self._line())
 
     def close(self) -> None:
         """Leave the last picture on the screen."""
-        if self._live:
-            self._live.update(self._picture(), refresh=True)
-            self._live.stop()
-            self._live = None
+        self._draw()
+        self._end_live()
 
     def write_status(self, state: str, reason: str = "") -> None:
         """Write ``status.json``: state (running, finished, stopped, failed), counts, rates, who runs it."""
@@ -104,6 +100,23 @@ class Progress:
         except OSError as error:
             log.warning("status.json cannot be written: %s", error)
 
+    # ---- events
+
+    def _note_events(self, summary: Summary, pool: PoolState, report: TrainingReport | None) -> None:
+        """What has changed since the last look and deserves a line of its own."""
+        if self._state is None:
+            return
+        before, pool_before, report_before = self._state
+        if report is not None and report is not report_before:
+            self._note(f"trained on {report.n_points} points: {report.epochs} epochs in {report.seconds:.1f} s")
+        if summary.iterations > before.iterations:
+            self._note(f"iteration {summary.iterations} done: {summary.good}{self._wanted()} good points")
+        if pool.workers_lost > pool_before.workers_lost:
+            self._note(f"{pool.workers_lost - pool_before.workers_lost} workers lost; their points are evaluated again")
+
+    def _note(self, text: str) -> None:
+        self._events.append(f"{time.strftime('%H:%M:%S')} {text}")
+
     # ---- numbers
 
     def _rate(self) -> float:
@@ -127,9 +140,20 @@ class Progress:
             left.append((stop.points - summary.good) / (rate * hits))
         if stop.max_hours:
             left.append(3600 * stop.max_hours - summary.seconds)
-        return max(0.0, min(left)) if left else math.nan
+        soonest = min(left, default=math.nan)
+        return max(0.0, soonest) if math.isfinite(soonest) else math.nan
 
     # ---- pictures
+
+    def _draw(self) -> None:
+        """Show the present picture, where there is a terminal to show it."""
+        if self._live:
+            try:
+                self._live.update(self._picture(), refresh=True)
+            except OSError as error:
+                self._end_live()
+                self._show = False
+                log.warning("the terminal is gone (%s); the scan goes on without it", error)
 
     def _line(self) -> str:
         assert self._state is not None
@@ -157,7 +181,16 @@ class Progress:
         self._live = Live(console=Console(stderr=True), auto_refresh=False, transient=False)
         self._live.start()
 
+    def _end_live(self) -> None:
+        live, self._live = self._live, None
+        try:
+            if live:
+                live.stop()
+        except OSError:
+            pass  # nobody is there to see the cursor again
+
     def _picture(self) -> RenderableType:
+        from rich.markup import escape
         from rich.panel import Panel
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -189,8 +222,9 @@ class Progress:
         if self._url:
             grid.add_row("dashboard", f"http://{self._url}")
         for text in self._events:
-            grid.add_row("", f"[dim]{text}[/]")
-        return Panel(grid, title=f"raydnnr: {self._plan.name}", subtitle=str(self._run_dir), expand=False)
+            grid.add_row("", f"[dim]{escape(text)}[/]")
+        title, subtitle = escape(f"raydnnr: {self._plan.name}"), escape(str(self._run_dir))
+        return Panel(grid, title=title, subtitle=subtitle, expand=False)
 
 
 def _number(value: float) -> float | None:

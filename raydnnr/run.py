@@ -19,6 +19,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from raydnnr.errors import ConfigError, RaydnnrError
+from raydnnr.logs import log_file, say, show_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,14 +112,14 @@ def run(
     from raydnnr.scan import run_scan
     from raydnnr.store import Store
 
-    if problems := check(plan):
-        raise ConfigError("\n".join(problems))
     folder = Path(run_dir) if run_dir is not None else Path("runs") / plan.name
+    if problems := check(plan, folder, fresh):
+        raise ConfigError("\n".join(problems))
     files = {**dump(plan), "references.bib": bibliography(plan)}
     store = Store.open(folder, plan, files, fresh=fresh)
     with ExitStack() as stack:
         stack.callback(store.close)
-        stack.enter_context(_log_file(store.run_dir / "scan.log"))
+        stack.enter_context(log_file(store.run_dir / "scan.log"))
         _seed(plan, store)
         pool, trainer, dashboard = _start(plan, store, inline, stack)
         interrupted = stack.enter_context(_signals())
@@ -135,11 +136,19 @@ def run(
         return _result(plan, store, reason)
 
 
-def check(plan: Plan) -> list[str]:
-    """What is missing on this machine for a plan to run, as sentences."""
+def check(plan: Plan, run_dir: Path, fresh: bool = False) -> list[str]:
+    """What is missing on this machine for a plan to run, as sentences.
+
+    A scan that is under way in ``run_dir`` has its seeds already: their table may be gone.
+    """
     problems = plan.toolchain.check()
-    if plan.init_csv and not plan.init_csv.exists():
-        problems.append(f"scan.init_csv: {plan.init_csv} does not exist")
+    if plan.init_csv and (fresh or not (run_dir / "identity.json").exists()):
+        from raydnnr.seeds import read_seeds
+
+        try:
+            read_seeds(plan.init_csv, plan)
+        except ConfigError as error:
+            problems.append(str(error))
     return problems
 
 
@@ -172,7 +181,7 @@ def _start(plan: Plan, store: Store, inline: bool, stack: ExitStack) -> tuple[Po
         prepare(store.run_dir, plan.cluster.address)  # before anything imports ray
         from raydnnr.cluster.connect import connect
 
-        print("starting Ray ...", file=sys.stderr, flush=True)
+        say("starting Ray ...")
         cluster = stack.enter_context(connect(plan.cluster))
         pool, url = cluster.pool(plan), cluster.dashboard_url
         if plan.method.learns:
@@ -191,43 +200,32 @@ def _result(plan: Plan, store: Store, reason: StopReason) -> Result:
 
 
 @contextmanager
-def _log_file(path: Path) -> Iterator[None]:
-    """Log into the run directory while the scan runs."""
-    handler = logging.FileHandler(path, encoding="utf-8", delay=True)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    root = logging.getLogger("raydnnr")
-    before = root.level
-    root.setLevel(logging.INFO)
-    root.addHandler(handler)
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        root.setLevel(before)
-        handler.close()
-
-
-@contextmanager
 def _signals() -> Iterator[Callable[[], str | None]]:
     """Turn SIGINT, SIGTERM and SIGUSR1 into a request to stop; a second SIGINT aborts.
 
     Installed after Ray is up: Ray replaces what it finds.
     """
     received: list[str] = []
+    said: list[str] = []
 
     def note(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
-        if name == "SIGINT" and "SIGINT" in received:
+        if name == "SIGINT" and received:
             raise KeyboardInterrupt
-        received.append(name)
-        print(f"{name}: saving; again Ctrl-C aborts at once", file=sys.stderr, flush=True)
+        received.append(name)  # no more than that: the handler may have come into the middle of a print
+
+    def interrupted() -> str | None:
+        if received and not said:
+            said.append(received[0])
+            say(f"{received[0]}: saving; Ctrl-C now aborts at once")
+        return received[0] if received else None
 
     try:
         before = {s: signal.signal(s, note) for s in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
     except ValueError:  # not the main thread: whoever runs us there handles signals
         before = {}
     try:
-        yield lambda: received[0] if received else None
+        yield interrupted
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -255,7 +253,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
     arguments = parser().parse_args(argv)
-    _show_warnings()
+    show_warnings()
     try:
         return _main(arguments)
     except ConfigError as error:
@@ -274,7 +272,7 @@ def _main(arguments: argparse.Namespace) -> int:
 
     plan = load(arguments.config, arguments.overrides)
     for warning in plan.warnings():
-        print(f"warning: {warning}", file=sys.stderr)
+        say(f"warning: {warning}")
     if arguments.check:
         return _check_only(arguments, plan)
     start = time.monotonic()
@@ -287,12 +285,13 @@ def _main(arguments: argparse.Namespace) -> int:
 def _check_only(arguments: argparse.Namespace, plan: Plan) -> int:
     from raydnnr.store import check_identity
 
-    problems = check(plan)
     folder = Path(arguments.run_dir) if arguments.run_dir else Path("runs") / plan.name
-    try:
-        check_identity(folder, plan)
-    except ConfigError as error:
-        problems.append(str(error))
+    problems = check(plan, folder, arguments.fresh)
+    if not (arguments.fresh and (folder / "identity.json").exists()):  # that one would be moved aside
+        try:
+            check_identity(folder, plan)
+        except ConfigError as error:
+            problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
     if arguments.point:
@@ -343,7 +342,7 @@ def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) ->
         lines += ["to go on, run the same command again:", f"    {_again(arguments)}"]
     if result.exit_status == EXIT_PHYSICS:
         lines += ["see the column 'reason' there, and run one point by hand before the next try"]
-    print("\n".join(lines), file=sys.stderr, flush=True)
+    say("\n".join(lines))
 
 
 def _again(arguments: argparse.Namespace) -> str:
@@ -352,13 +351,6 @@ def _again(arguments: argparse.Namespace) -> str:
     words += [w for setting in arguments.overrides for w in ("--set", setting)]
     words += ["--inline"] if arguments.inline else []
     return shlex.join(words)
-
-
-def _show_warnings() -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setLevel(logging.WARNING)
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
-    logging.getLogger("raydnnr").addHandler(handler)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
@@ -24,6 +28,23 @@ def test_own_physics_runs_from_its_two_files(tmp_path: Path) -> None:
                               capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
     assert '"evaluations": 2000' in done.stdout or '"reason": "points' in done.stdout
+
+
+@pytest.mark.slow
+def test_first_scan_and_export_run_as_they_stand(tmp_path: Path) -> None:
+    """The commands after the installation, in a folder of their own; the scan with a smaller budget, without Ray."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    install, _, scan = block("bash", "quickstart.toml").strip().partition(" && ")
+    export = block("bash", "raydnnr export").strip()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    script = f"{scan} --inline --set scan.points=20 --set scan.max_evaluations=1500\n{export}"
+    done = subprocess.run(["bash", "-euc", script], cwd=tmp_path, capture_output=True, text=True, check=False,
+                          env={**os.environ, "PATH": path})
+
+    assert install.startswith("pip install ")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1])["good"] > 0
+    assert len((tmp_path / "good.csv").read_text().splitlines()) > 1
 
 
 def test_python_api_runs(tmp_path: Path) -> None:

@@ -128,6 +128,17 @@ def test_a_killed_driver_loses_less_than_a_second(tmp_path: Path, after: int) ->
     assert not list(tmp_path.glob("raydnnr-*")), "scratch is left"
 
 
+def test_a_scan_goes_on_when_nobody_listens(tmp_path: Path) -> None:
+    """Such as `... 2>&1 | head`, or a terminal that is closed on a driver under nohup."""
+    driver = start(tmp_path, "--inline", "--set", "scan.max_evaluations=60")
+    wait_for(tmp_path, 8)
+    assert driver.stderr and driver.stdout
+    driver.stderr.close()
+    out = driver.stdout.read()
+    assert driver.wait(timeout=60) == 0
+    assert json.loads(out)["evaluations"] == 60
+
+
 def test_two_interrupts_abort_at_once(tmp_path: Path) -> None:
     driver = start(tmp_path, "--inline")
     wait_for(tmp_path, 8)

@@ -7,6 +7,7 @@ import json
 import pandas as pd
 import pytest
 
+from raydnnr import PythonFunction
 from raydnnr.cli import main, read_status
 from raydnnr.run import run
 from tests.unit.plans import square
@@ -49,6 +50,25 @@ def test_status_for_people(capsys, run_dir, frame):
     assert "square" in out
     assert "finished" in out
     assert f"{len(frame)} evaluations" in out
+
+
+def test_reasons_are_shown_as_they_are(capsys, tmp_path):
+    """rich would take brackets for its markup, and stop at a closing one."""
+
+    def broken(point):
+        raise ValueError("no [/red] and no [bold]mass[/bold]")
+
+    run(square(tools=[PythonFunction(name="model", function=broken)]), run_dir=tmp_path / "x", inline=True,
+        progress=False)
+    status, out, _ = command(capsys, "status", tmp_path / "x")
+    assert status == 0
+    assert "x model: ValueError: no [/red] and no [bold]mass[/bold]" in out
+
+
+def test_status_says_what_is_on_disk(capsys, run_dir):
+    held = json.loads(command(capsys, "status", run_dir, "--json")[1])
+    assert held["bytes"]["evaluations"] == sum(p.stat().st_size for p in (run_dir / "evaluations").iterdir())
+    assert "on disk: evaluations" in command(capsys, "status", run_dir)[1]
 
 
 def test_a_driver_that_is_gone_is_told_from_one_that_works(tmp_path, run_dir):

@@ -172,6 +172,7 @@ def test_check_sees_that_a_run_directory_holds_another_scan(capsys):
     command(capsys, "--inline")
     assert command(capsys, "--check")[0] == 0
     assert command(capsys, "--check", "--set", "scan.seed=2")[0] == 2
+    assert command(capsys, "--check", "--set", "scan.seed=2", "--fresh")[0] == 0
 
 
 def test_what_is_probably_not_meant_is_warned_of(capsys):
@@ -201,6 +202,26 @@ def test_seeds_are_a_table_of_earlier_points(capsys, tmp_path):
     seeds = frame[frame.origin == "csv"]
     assert seeds.r.tolist() == [0.2, 0.0]
     assert seeds.nll.tolist()[0] == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("mode", ["--check", "--inline"])
+def test_seeds_that_cannot_be_read_are_refused_before_anything_is_made(capsys, tmp_path, mode):
+    (tmp_path / "old.csv").write_text("a,b\n1,2\n")
+    status, _, err = command(capsys, mode, "--set", "scan.init_csv=old.csv")
+    assert status == 2
+    assert "old.csv has no column x, y" in err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_scan_under_way_no_longer_needs_the_table_of_its_seeds(capsys, tmp_path):
+    (tmp_path / "old.csv").write_text("x,y,r\n0.5,0.7,0.2\n")
+    words = ("--inline", "--set", "scan.init_csv=old.csv")
+    command(capsys, *words, "--set", "scan.max_evaluations=20")
+    (tmp_path / "old.csv").unlink()
+    status, summary, _ = command(capsys, *words)
+    assert (status, summary["evaluations"]) == (0, 40)
+    assert command(capsys, *words, "--fresh")[0] == 2, "a new one would need it"
+    assert len(list((tmp_path / "runs").iterdir())) == 1
 
 
 def test_mls_dnnr_runs(capsys):
