@@ -17,6 +17,7 @@ from raydnnr.run import parser as run_parser
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.console import RenderableType
 
 EPILOG = """\
 examples:
@@ -171,9 +172,8 @@ def _show(status: dict[str, Any]) -> None:
     """For people."""
     from rich.console import Console
     from rich.markup import escape
-    from rich.table import Table
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     age = time.time() - status["updated"] if "updated" in status else None
     console.print(f"[bold]{escape(status['name'])}[/]  {status['state']}"
                   + (f"  ({escape(status['reason'])})" if status.get("reason") else "")
@@ -184,19 +184,39 @@ def _show(status: dict[str, Any]) -> None:
         rate = status["good"] / status["evaluations"] if status["evaluations"] else 0.0
         console.print(f"{status['evaluations']} evaluations: {status['good']} good ({100 * rate:.3g} %), "
                       f"{status['valid']} valid, {status['invalid']} invalid, {status['failed']} failed")
-    for title, rows in (("last iterations", status["hit_rates"]), ("best points", status["best"]),
-                        ("sources", [{"origin": k, **v} for k, v in status["origins"].items()])):
-        if rows:
-            table = Table(title=title, title_justify="left")
-            for name in rows[0]:
-                table.add_column(name, justify="right")
-            for row in rows:
-                table.add_row(*(f"{v:.5g}" if isinstance(v, float) else escape(str(v)) for v in row.values()))
-            console.print(table)
+    console.print(_table("last iterations", status["hit_rates"]))
+    console.print(_table("sources", [{"origin": k, **v} for k, v in status["origins"].items()]))
+    console.print(_table("best points", _turned(status["best"])))
     for reason, n in status.get("reasons", []):
         console.print(f"{n} x {reason}", markup=False)
     sizes = ", ".join(f"{name} {n / 2**20:.1f} MiB" for name, n in status["bytes"].items() if n)
     console.print(f"on disk: {sizes or 'nothing yet'}")
+
+
+def _turned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row for each name and a column for each point: many observables fit on a screen, five points do anyway.
+
+    >>> _turned([{"point_id": 7, "nll": 0.5}, {"point_id": 9, "nll": 0.6}])
+    [{'point_id': 'nll', '7': 0.5, '9': 0.6}]
+    """
+    names = list(rows[0])[1:] if rows else []
+    return [{"point_id": name, **{str(row["point_id"]): row[name] for row in rows}} for name in names]
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> RenderableType:
+    """Rows under the names of their fields; nothing where there are none."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.table import Table
+
+    if not rows:
+        return Group()
+    table = Table(title=title, title_justify="left")
+    for name in rows[0]:
+        table.add_column(escape(name), justify="right")
+    for row in rows:
+        table.add_row(*(f"{v:.5g}" if isinstance(v, float) else escape(str(v)) for v in row.values()))
+    return table
 
 
 if __name__ == "__main__":

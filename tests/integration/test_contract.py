@@ -345,7 +345,7 @@ def physics(table: pd.DataFrame) -> pd.DataFrame:
 
 def test_synchronous_rows_depend_on_the_seed_alone(scan, tmp_path):
     one = scan(mls(), "--set", "cluster.slots=1").table
-    four = scan(mls(), "--fresh", "--set", "cluster.slots=4").table
+    four = scan(mls(), "--fresh", "--set", "cluster.slots=8").table
     other = scan(mls(), "--fresh", "--set", "scan.seed=5").table
 
     pd.testing.assert_frame_equal(physics(one), physics(four))
@@ -384,7 +384,7 @@ def test_a_run_killed_in_the_middle_goes_on_to_the_same_rows(scan, tmp_path):
 def test_random_does_not_depend_on_the_slots(scan, sampler):
     words = ("--set", f"search.sampler={sampler}", "--set", "search.synchronous=true")
     one = scan(CONFIG, *words, "--set", "cluster.slots=1").table
-    four = scan(CONFIG, *words, "--fresh", "--set", "cluster.slots=4").table
+    four = scan(CONFIG, *words, "--fresh", "--set", "cluster.slots=8").table
 
     pd.testing.assert_frame_equal(physics(one), physics(four))
     assert one.x.between(-2, 2).all() and one.x.nunique() == 60

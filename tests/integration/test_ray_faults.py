@@ -42,6 +42,8 @@ PHYSICS = """
 import os, time
 def observables(point):
     time.sleep(0.05)
+    with open(os.environ["DIARY"], "a") as diary:
+        diary.write("x")
     if 0.2 < point["x"] < 0.25:
         os._exit(7)
     return {"z": point["x"] * point["y"]}
@@ -55,7 +57,8 @@ def write(folder: Path) -> None:
 
 def start(folder: Path, run_dir: str, *words: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "raydnnr.run", "drill.toml", "--run-dir", run_dir, *words]
-    return subprocess.Popen(command, cwd=folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    env = {**os.environ, "DIARY": str(folder / "diary")}
+    return subprocess.Popen(command, cwd=folder, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def physics(folder: Path, run_dir: str) -> pd.DataFrame:
@@ -101,8 +104,9 @@ def test_killed_actors_are_replaced_and_innocents_do_not_pay(tmp_path: Path, und
     driver = start(tmp_path, "run")
     os.kill(wait_for(tmp_path, driver, "TrainerActor").pid, signal.SIGKILL)
     evaluator = wait_for(tmp_path, driver, "EvaluatorActor")
-    time.sleep(1.0)
-    os.kill(evaluator.pid, signal.SIGKILL)
+    while not (tmp_path / "diary").exists() or (tmp_path / "diary").stat().st_size < 5:
+        time.sleep(0.01)
+    os.kill(evaluator.pid, signal.SIGKILL)  # with most of the bootstrap aboard
     _, err = driver.communicate(timeout=150)
 
     assert driver.returncode == 0, err

@@ -50,6 +50,9 @@ def test_status_for_people(capsys, run_dir, frame):
     assert "square" in out
     assert "finished" in out
     assert f"{len(frame)} evaluations" in out
+    best = frame.loc[frame.nll.idxmin()]
+    (line,) = [line for line in out.splitlines() if line.startswith("│        x ")]
+    assert float(line.split("│")[2]) == pytest.approx(best.x, rel=1e-3)
 
 
 def test_reasons_are_shown_as_they_are(capsys, tmp_path):
