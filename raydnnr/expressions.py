@@ -78,7 +78,10 @@ functions are abs, acos, ...
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):
             raise ExpressionError(f"{self.text!r} is not an expression; write it as a text")
-        _check(self._tree, self.text, 0)
+        try:
+            _check(self._tree, self.text, 0)
+        except RecursionError:  # while a message quotes what is deeply nested
+            raise ExpressionError(f"{self.text[:60]!r}...: nested deeper than {MAX_DEPTH} operations") from None
 
     @cached_property
     def _tree(self) -> ast.expr:

@@ -93,7 +93,10 @@ def _typed(value: object, hint: Any, where: str) -> object:
     if hint is Any or (origin is not None and isinstance(value, origin)):
         return value
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{where}: got a whole number beyond 1.8e308, wants a number") from None
     if hint is Path and isinstance(value, str):
         return Path(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (isinstance(value, bool) and hint is not bool):

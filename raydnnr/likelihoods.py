@@ -240,13 +240,17 @@ class Cfunction(_Kind):
     def __post_init__(self) -> None:
         if (self.mean is None) != (self.sigma is None):
             raise ConfigError("mean and sigma come together")
-        if self.sigma is not None and not self.sigma > 0:
-            raise ConfigError(f"sigma must be > 0, got {self.sigma:g}")
+        if self.mean is not None and not math.isfinite(self.mean):
+            raise ConfigError(f"mean must be finite, got {self.mean}")
+        if self.sigma is not None and not (self.sigma > 0 and math.isfinite(self.sigma)):
+            raise ConfigError(f"sigma must be > 0 and finite, got {self.sigma:g}")
         if self.lower_bound is None and self.upper_bound is None and self.mean is None:
             raise ConfigError("give lower_bound, upper_bound or both, or mean and sigma")
         low, high = self.interval
         if not low <= high:
             raise ConfigError(f"lower_bound = {low:g} is above upper_bound = {high:g}; swap them")
+        if low == math.inf or high == -math.inf:
+            raise ConfigError(f"no number lies in [{low:g}, {high:g}]; leave out a bound that is open")
         if self.log_scaling and ((math.isfinite(low) and low <= 0) or high <= 0):
             raise ConfigError(f"log_scaling needs bounds > 0, got [{low:g}, {high:g}]")
 

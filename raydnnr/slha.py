@@ -6,6 +6,8 @@ Tolerant of what real codes write, and never wrong in silence:
 - Fortran's numbers: ``1.0D+03``, and an exponent that has lost its E (``0.148232-104``);
 - NaN, Infinity and ``****`` (a field too narrow) are NaN or infinity; any other text where a number is asked for is
   an `SlhaError`;
+- tables with a keyword of their own (``XSECTION``, and SARAH's ``DECAY1L``) are blocks of that name, whose first
+  line is what follows the keyword: ``get("DECAY1L", [25])`` is a one-loop width;
 - a block written several times at different scales ``Q=``: the first one is meant unless a scale is asked for.
 """
 
@@ -91,8 +93,8 @@ class Slha:
                 spectrum.blocks.append(where := _block(words))
             elif first == "DECAY":
                 spectrum.decays.append(where := _decay(words))
-            elif first == "XSECTION":
-                where = Block("XSECTION", lines=[words[1:]])
+            elif first == "XSECTION" or first.startswith("DECAY"):  # DECAY1L: not the tree-level decay before it
+                where = Block(first, lines=[words[1:]])
                 spectrum.blocks.append(where)
             elif where is None:
                 raise SlhaError(f"not SLHA: {line.strip()[:60]!r} stands before the first block")

@@ -84,6 +84,7 @@ class Log(_Interval):
             raise ConfigError(f"prior = 'log' needs low > 0, got {self.low:g}. Use prior = 'uniform', or scan the "
                               "absolute value and its sign separately (prior = 'symlog')")
         super().__post_init__()
+        _check_ratio(self.low, self.high)
 
     def from_unit(self, u: Array) -> Array:
         """``low (high / low)^u``."""
@@ -128,6 +129,7 @@ class Symlog(_BothSigns):
         if self.low <= 0:
             raise ConfigError(f"prior = 'symlog' needs low > 0 (the smallest magnitude), got {self.low:g}")
         super().__post_init__()
+        _check_ratio(self.low, self.high)
 
     def _magnitude(self) -> Uniform | Log:
         return Log(low=self.low, high=self.high)
@@ -167,9 +169,7 @@ class _Distribution:
     def _cut(self) -> tuple[float, float]:
         cumulative, _ = self._standard()
         low, high = cumulative(self._z(np.array(self._bounds())))
-        if not high - low > MIN_PROBABILITY:
-            raise ConfigError(f"hardly any probability ({high - low:.0e}) is left between low = {self._bounds()[0]:g} "
-                              f"and high = {self._bounds()[1]:g}; widen the range")
+        _check_probability(high - low, *self._bounds())
         return float(low), float(high)
 
     def from_unit(self, u: Array) -> Array:
@@ -297,6 +297,8 @@ class Sin(_Interval):
             raise ConfigError(f"prior = 'sin' is an angle between 0 and 180 degrees, got low = {self.low:g}, "
                               f"high = {self.high:g}")
         super().__post_init__()
+        low, high = self._cosines()
+        _check_probability((low - high) / 2, self.low, self.high)
 
     def _cosines(self) -> tuple[float, float]:
         return math.cos(math.radians(self.low)), math.cos(math.radians(self.high))
@@ -342,6 +344,22 @@ def _check_interval(low: float, high: float, *, finite: bool) -> None:
         raise ConfigError(f"low = {low:g} is above high = {high:g}; swap them")
     if low == high:
         raise ConfigError(f"low and high are both {low:g}; for a fixed parameter write value = {low:g}")
+    if finite and not math.isfinite(high - low):
+        raise ConfigError(f"the range is too wide for a number to hold, from {low:g} to {high:g}; narrow it")
+
+
+def _check_ratio(low: float, high: float) -> None:
+    """For priors in ln x, which are made of ``ln(high / low)``."""
+    if not 1 < high / low < math.inf:
+        raise ConfigError(f"high / low = {high / low:g} must be above 1 and finite, got low = {low:g}, "
+                          f"high = {high:g}; change the range")
+
+
+def _check_probability(share: float, low: float, high: float) -> None:
+    """``share``: of the uncut distribution, between its cuts."""
+    if not share > MIN_PROBABILITY:
+        raise ConfigError(f"hardly any probability ({share:.0e}) is left between low = {low:g} and high = {high:g}; "
+                          "widen the range")
 
 
 def _check_distribution(mean: float, sigma: float, low: float, high: float) -> None:
@@ -392,7 +410,12 @@ class Parameter:
         for key, value in (("unit", unit), ("latex", latex)):
             if not isinstance(value, str):
                 raise ConfigError(f"{where}: {key}: got {value!r}, wants a text")
-        return cls(name=name, prior=build(kind, settings, where), unit=unit, latex=latex)
+        made: Prior = build(kind, settings, where)
+        for method in ("from_unit", "to_unit", "contains"):  # a class of the user's may lack one
+            if not callable(getattr(made, method, None)):
+                raise ConfigError(f"{where}: prior = {prior!r} has no {method}(); a prior needs from_unit, to_unit "
+                                  "and contains")
+        return cls(name=name, prior=made, unit=unit, latex=latex)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ def test_toml_values_become_what_the_annotations_say():
     ({"number": 1, "nmuber": 2}, "Did you mean 'number'?"),
     ({"number": "1"}, "[some.table]: number: got '1', wants a number"),
     ({"number": True}, "number: got True, wants a number"),
+    ({"number": 10**400}, "number: got a whole number beyond 1.8e308"),
+    ({"number": 1, "numbers": [-10**400]}, "numbers[0]: got a whole number beyond 1.8e308"),
     ({"number": 1, "whole": 1.0}, "whole: got 1.0, wants a whole number"),
     ({"number": 1, "whole": True}, "whole: got True, wants a whole number"),
     ({"number": 1, "switch": 1}, "switch: got 1, wants true or false"),

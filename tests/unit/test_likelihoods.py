@@ -175,6 +175,9 @@ class TestCfunction:
         ({"sigma": 1.0}, "come together"), ({"mean": 1.0, "sigma": 0.0}, "sigma must be > 0"),
         ({"lower_bound": 2.0, "upper_bound": 1.0}, "swap them"),
         ({"lower_bound": math.nan}, "nan"), ({"mean": math.nan, "sigma": 1.0}, "nan"),
+        ({"mean": 1.0, "sigma": math.inf}, "sigma must be > 0 and finite"),
+        ({"mean": math.inf, "sigma": 1.0}, "mean must be finite"),
+        ({"lower_bound": math.inf}, "no number lies in"), ({"upper_bound": -math.inf}, "no number lies in"),
         ({"lower_bound": -1.0, "log_scaling": True}, "bounds > 0"),
         ({"upper_bound": 0.0, "log_scaling": True}, "bounds > 0"),
     ])

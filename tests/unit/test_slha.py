@@ -47,7 +47,7 @@ XSECTION  13000  2212  2212  2  1000021 1000021
 """
 
 words = st.text(st.characters(codec="ascii", categories=("L", "N")), min_size=1, max_size=8)
-names = words.filter(lambda w: w.upper() not in ("BLOCK", "DECAY", "XSECTION"))
+names = words.filter(lambda w: not w.upper().startswith(("BLOCK", "DECAY", "XSECTION")))
 fields = st.one_of(finite.map(format_value), st.integers(-10**7, 10**7).map(str), names)
 lines = st.lists(fields, min_size=1, max_size=5)
 
@@ -154,6 +154,18 @@ def test_spinfo(spectrum):
 def test_cross_sections_do_not_run_into_the_decay_before_them(spectrum):
     assert len(spectrum.decays[-1].lines) == 0
     assert spectrum.blocks[-1].name == "XSECTION"
+
+
+def test_one_loop_decays_do_not_run_into_what_stands_before_them():
+    """SARAH's SPheno writes DECAY1L tables after the tree-level ones."""
+    one_loop = "DECAY1L 36 2.0\n 1 2.0\n 2.5E-01 2 15 -15\nDECAY1L 37 3.0\n"
+    spectrum = Slha.parse("Block MASS\n 25 125.0\nDECAY 35 1.0\n 5.0E-01 2 5 -5\n" + one_loop)
+    assert spectrum.branching_ratio(35, [5, -5]) == 0.5
+    assert spectrum.branching_ratio(35, [15, -15]) == 0.0
+    assert (spectrum.get("DECAY1L", [36]), spectrum.get("decay1l", [37])) == (2.0, 3.0)
+    assert Slha.parse(spectrum.dump()) == spectrum
+    with pytest.raises(SlhaError, match="no entry"):
+        Slha.parse("Block A\n" + one_loop).get("A", [1])
 
 
 @pytest.mark.parametrize(("block", "key", "words"), [

@@ -125,6 +125,10 @@ def test_sin_is_the_measure_of_a_sphere():
     ({"low": 3}, "'high' is missing"),
     ({"low": math.nan, "high": 1}, "finite"),
     ({"low": 0, "high": math.inf}, "finite"),
+    ({"low": -1.7e308, "high": 1.7e308}, "the range is too wide"),
+    ({"low": 1e-300, "high": 1e300, "prior": "log"}, "high / low"),
+    ({"low": 1e-300, "high": 1e300, "prior": "symlog"}, "high / low"),
+    ({"low": 0, "high": 1e-7, "prior": "sin"}, "hardly any probability"),
     ({"low": "a", "high": 2}, "low: got 'a', wants a number"),
     ({"low": True, "high": 2}, "low: got True, wants a number"),
     ({"low": 0, "high": 2, "prior": "log"}, "prior = 'log' needs low > 0, got 0"),
@@ -153,6 +157,19 @@ def test_an_empty_range_of_a_distribution_is_refused_when_it_is_built():
     for low, high in ((50, 60), (-60, -50), (7, 9)):
         with pytest.raises(ConfigError, match="hardly any probability"):
             Parameter.of("A0", prior="normal", mean=0, sigma=1, low=low, high=high)
+
+
+def test_a_prior_of_the_users_is_used_and_lacks_no_method(tmp_path, monkeypatch):
+    (tmp_path / "mylab_priors.py").write_text(
+        "from dataclasses import dataclass\n\n@dataclass(frozen=True)\nclass Half:\n    top: float = 1.0\n\n"
+        "    def from_unit(self, u):\n        return self.top * u\n\n"
+        "    def to_unit(self, x):\n        return x / self.top\n\n"
+        "class Whole(Half):\n    def contains(self, x):\n        return (x >= 0) & (x <= self.top)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    space = ParameterSpace((Parameter.of("A0", prior="mylab_priors:Whole", top=4),))
+    assert space.from_unit_cube(np.array([[0.25]])).tolist() == [[1.0]]
+    with pytest.raises(ConfigError, match="parameters.A0: prior = 'mylab_priors:Half' has no contains()"):
+        Parameter.of("A0", prior="mylab_priors:Half")
 
 
 @given(spaces(), seeds)
