@@ -182,6 +182,10 @@ class EnsembleRegressor:
 
     def save(self, path: Path) -> None:
         """All of it, as tensors only."""
+        path.write_bytes(self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
         report = self.report
         numbers = [self.calibration.temperature, self.valid_rate, report.n_points, report.epochs, report.loss,
                    report.validation_loss, report.seconds]
@@ -191,12 +195,17 @@ class EnsembleRegressor:
                  "spread_floor": torch.from_numpy(self.calibration.floor)}
         buffer = io.BytesIO()
         torch.save(state, buffer)
-        path.write_bytes(buffer.getvalue())
+        return buffer.getvalue()
 
     @classmethod
     def load(cls, path: Path) -> EnsembleRegressor:
         """What `save` wrote; nothing in the file is executed."""
-        state = torch.load(io.BytesIO(path.read_bytes()), weights_only=True)
+        return cls.from_bytes(path.read_bytes())
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> EnsembleRegressor:
+        """From what `to_bytes` gave; nothing in it is executed."""
+        state = torch.load(io.BytesIO(data), weights_only=True)
         temperature, valid_rate, n_points, epochs, loss, held_loss, seconds = state["numbers"].tolist()
         calibration = Calibration(state["spread_scale"].numpy(), state["spread_floor"].numpy(), temperature)
         report = TrainingReport(int(n_points), int(epochs), loss, held_loss, seconds)

@@ -1,0 +1,308 @@
+"""Emulator: points of the unit cube -> observables, NLL, probability of being valid and of being good.
+
+Every constrained observable has a model of its own (`gaussian_process`, or a target of the `ensemble` where that has
+predicted new rows better); the NLL comes from the predicted observables through the exact likelihoods, never from a
+model of its own, because sums of likelihoods are far less smooth than what they are made of.
+
+Shapes: **N** rows, **C** candidates, **P** parameters, **K** observables, **T** constrained ones, **S** draws.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+from scipy.stats import qmc
+
+from raydnnr.atomic import write_atomically
+from raydnnr.errors import RunDirectoryError
+from raydnnr.likelihoods import Likelihood, Off, get_losses
+from raydnnr.surrogates.ensemble import EnsembleRegressor
+from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths
+from raydnnr.surrogates.targets import Scale
+
+Array = NDArray[np.float64]
+
+N_DRAWS = 32
+STEP = 0.01  # of finite differences, as a share of a target's fine scale
+MIN_LABEL_STD = 0.05
+
+
+class Model(Protocol):
+    """A surrogate of one target."""
+
+    def mean(self, u: Array) -> Array:
+        """Expected target (C,)."""
+        ...
+
+    def gradient(self, u: Array) -> tuple[Array, Array]:
+        """Expected target (C,) and its gradient (C, P)."""
+        ...
+
+    def moments(self, u: Array) -> tuple[Array, Array]:
+        """Expected target (C,) and its standard deviation (C,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class EnsembleTarget:
+    """One target of an ensemble of networks, as a `Model`."""
+
+    regressor: EnsembleRegressor
+    index: int
+
+    def mean(self, u: Array) -> Array:
+        """Expected target (C,)."""
+        return self.moments(u)[0]
+
+    def gradient(self, u: Array) -> tuple[Array, Array]:
+        """By central differences: a network is cheap enough for 2 P + 1 predictions."""
+        n, n_params = u.shape
+        h = 1e-3
+        shifts = np.concatenate([np.zeros((1, n_params)), h * np.eye(n_params), -h * np.eye(n_params)])
+        t = self.mean((u[None] + shifts[:, None]).reshape(-1, n_params)).reshape(len(shifts), n)
+        return t[0], ((t[1 : n_params + 1] - t[n_params + 1 :]) / (2 * h)).T
+
+    def moments(self, u: Array) -> tuple[Array, Array]:
+        """Expected target (C,) and its standard deviation (C,)."""
+        mean, std = self.regressor.moments(u)
+        return mean[:, self.index], std[:, self.index]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A constrained observable: its column, its scale, its model, and the factor by which new rows showed that the
+    model's uncertainty is to be widened.
+    """
+
+    column: int
+    scale: Scale
+    model: Model
+    widen: float = 1.0
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Losses around some points, as constraints see them.
+
+    ``loss``, ``slope``, ``curvature`` (C, T): of each observable's loss, by its target; losses count from the lowest
+    possible one. ``jacobian`` (C, T, P): of the targets. ``label`` (C,): above 0 where the point is taken as valid, and
+    its gradient (C, P); None where every point is.
+    """
+
+    loss: Array
+    slope: Array
+    curvature: Array
+    jacobian: Array
+    label: Array | None
+    label_gradient: Array | None
+
+    def take(self, rows: NDArray[Any]) -> Geometry:
+        """Of some points."""
+        return Geometry(*(None if a is None else a[rows] for a in vars(self).values()))  # type: ignore[arg-type]
+
+    def put(self, rows: NDArray[np.bool_], other: Geometry) -> Geometry:
+        """With these rows from another one: rows of ``other`` where ``rows`` is true."""
+        return Geometry(*(None if a is None else _put(a, rows, b)  # type: ignore[arg-type]
+                          for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
+
+
+def _put(a: Array, rows: NDArray[np.bool_], b: Array) -> Array:
+    new = a.copy()
+    new[rows] = b
+    return new
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the surrogate expects: observables with standard deviations (C, K), NaN for those without a likelihood; NLL
+    with its 16 % and 84 % quantiles, probability of being valid, and of being good (C,).
+    """
+
+    observables: Array
+    observables_std: Array
+    nll: Array
+    nll_low: Array
+    nll_high: Array
+    p_valid: Array
+    p_good: Array
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """All models of a scan at one time.
+
+    Args:
+        likelihoods: By observable, in the order of the columns.
+        threshold: A point is good when its NLL is below it.
+        targets: The constrained observables.
+        validity: Model of +1 (ok) and -1 (invalid or failed); None where all rows were ok.
+        floors: The lowest loss of each target (T,): 0, or below where a likelihood can be so.
+    """
+
+    likelihoods: Mapping[str, Likelihood]
+    threshold: float
+    targets: Sequence[Target]
+    validity: GaussianProcess | None
+    floors: Array
+
+    # ---- losses
+
+    def nll(self, t: Array) -> Array:
+        """NLL of targets (..., T)."""
+        total: Array = self.losses(t).sum(axis=-1)
+        return total
+
+    @property
+    def excess(self) -> float:
+        """The threshold, for losses that count from the floors."""
+        return self.threshold - float(self.floors.sum())
+
+    def mean(self, u: Array) -> Array:
+        """Expected targets (C, T)."""
+        return np.stack([target.model.mean(u) for target in self.targets], axis=-1)
+
+    def score(self, u: Array) -> Array:
+        """NLL of the expected observables (C,); where a point is taken as invalid, more than the threshold."""
+        nll = self.nll(self.mean(u))
+        if self.validity is None:
+            return nll
+        label = self.validity.mean(u)
+        return np.where(label < 0, np.maximum(nll, self.threshold) + (1.0 - label) * max(1.0, self.excess), nll)
+
+    def geometry(self, u: Array) -> Geometry:
+        """Losses, their derivatives, and the gradients of all targets at some points (C, P)."""
+        pairs = [target.model.gradient(u) for target in self.targets]
+        t = np.stack([value for value, _ in pairs], axis=-1)
+        h = STEP * np.array([target.scale.fine for target in self.targets])
+        loss, above, below = (self.losses(t + shift) - self.floors for shift in (0.0, h, -h))
+        label = label_gradient = None
+        if self.validity is not None:
+            label, label_gradient = self.validity.gradient(u)
+        return Geometry(np.maximum(loss, 0.0), (above - below) / (2 * h), (above - 2 * loss + below) / h**2,
+                        np.stack([gradient for _, gradient in pairs], axis=1), label, label_gradient)
+
+    # ---- probabilities
+
+    def draws(self, u: Array, seed: int, n_draws: int = N_DRAWS) -> Array:
+        """Targets (S, C, T) drawn from their predicted distributions; draw s lies in the same quantile everywhere."""
+        z = ndtri(np.clip(qmc.Sobol(len(self.targets), seed=seed).random(n_draws), 1e-4, 1 - 1e-4))
+        out = np.empty((n_draws, len(u), len(self.targets)))
+        for k, target in enumerate(self.targets):
+            mean, std = target.model.moments(u)
+            out[:, :, k] = mean + z[:, k, None] * (target.widen * std)
+        return out
+
+    def p_valid(self, u: Array) -> Array:
+        """Probability (C,) that a point is ok."""
+        if self.validity is None:
+            return np.ones(len(u))
+        label, std = self.validity.moments(u)
+        p: Array = ndtr(label / np.maximum(std, MIN_LABEL_STD))
+        return p
+
+    def p_good(self, u: Array, seed: int) -> Array:
+        """Probability (C,) that a point is ok and its NLL is below the threshold."""
+        p: Array = (self.nll(self.draws(u, seed)) < self.threshold).mean(axis=0) * self.p_valid(u)
+        return p
+
+    def predict(self, u: Array) -> Prediction:
+        """Everything that is known of some points (C, P)."""
+        n_columns = len(self.likelihoods)
+        observables, std = np.full((len(u), n_columns), np.nan), np.full((len(u), n_columns), np.nan)
+        t = self.draws(u, seed=0, n_draws=256)
+        for k, target in enumerate(self.targets):
+            o = target.scale.backward(t[:, :, k])
+            observables[:, target.column] = target.scale.backward(target.model.mean(u))
+            low, high = np.quantile(o, [0.158655, 0.841345], axis=0)
+            std[:, target.column] = 0.5 * (high - low)
+        nll = self.nll(t)
+        low, middle, high = np.quantile(nll, [0.158655, 0.5, 0.841345], axis=0)
+        p_valid = self.p_valid(u)
+        return Prediction(observables, std, middle, low, high, p_valid, (nll < self.threshold).mean(axis=0) * p_valid)
+
+    def losses(self, t: Array) -> Array:
+        """Losses (..., T) of targets (..., T), by the exact likelihoods."""
+        names = list(self.likelihoods)
+        out = np.empty(t.shape)
+        for k, target in enumerate(self.targets):
+            name = names[target.column]
+            o = target.scale.backward(t[..., k])
+            out[..., k] = get_losses({name: o}, {name: self.likelihoods[name]})[name]
+        return out
+
+    # ---- on disk
+
+    def save(self, path: Path) -> None:
+        """As arrays only."""
+        arrays: dict[str, Any] = {"threshold": np.array(self.threshold), "floors": self.floors}
+        for k, target in enumerate(self.targets):
+            s = target.scale
+            arrays[f"t{k}"] = np.array([target.column, target.widen, s.center, s.width, s.shift, s.scale, s.fine])
+            if isinstance(target.model, EnsembleTarget):
+                arrays[f"t{k}_index"] = np.array(target.model.index)
+                arrays["ensemble"] = np.frombuffer(target.model.regressor.to_bytes(), dtype=np.uint8)
+            else:
+                arrays |= _process_arrays(f"t{k}", target.model)  # type: ignore[arg-type]
+        if self.validity is not None:
+            arrays |= _process_arrays("v", self.validity)
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        write_atomically(path, buffer.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, likelihoods: Mapping[str, Likelihood]) -> Emulator:
+        """What `save` wrote; nothing in the file is executed.
+
+        Args:
+            path: The file.
+            likelihoods: Of the scan, by observable; they may have changed since.
+
+        Raises:
+            RunDirectoryError: The file cannot be read, or belongs to other observables.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            targets: list[Target] = []
+            regressor = EnsembleRegressor.from_bytes(arrays["ensemble"].tobytes()) if "ensemble" in arrays else None
+            while f"t{len(targets)}" in arrays:
+                key = f"t{len(targets)}"
+                column, widen, *scale = arrays[key].tolist()
+                model: Model = _process(arrays, key) if regressor is None or f"{key}_u" in arrays else EnsembleTarget(
+                    regressor, int(arrays[f"{key}_index"]))
+                targets.append(Target(int(column), Scale(*scale), model, widen))
+            validity = _process(arrays, "v") if "v_u" in arrays else None
+            if any(target.column >= len(likelihoods) for target in targets):
+                raise ValueError("it has other observables than the scan")
+            return cls(likelihoods, float(arrays["threshold"]), targets, validity, arrays["floors"])
+        except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+            raise RunDirectoryError(f"{path}: the surrogate cannot be read ({error}); run the scan again to make it "
+                                    "anew") from error
+
+
+def constrained(likelihoods: Mapping[str, Likelihood]) -> list[int]:
+    """Columns of the observables that say something about a point."""
+    return [k for k, likelihood in enumerate(likelihoods.values()) if not isinstance(likelihood, Off)]
+
+
+def _process_arrays(key: str, process: GaussianProcess) -> dict[str, Array]:
+    return {f"{key}_u": process.u, f"{key}_y": process.y, f"{key}_length": process.lengths.length,
+            f"{key}_noise": np.array(process.lengths.noise)}
+
+
+def _process(arrays: Mapping[str, Array], key: str) -> GaussianProcess:
+    lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]))
+    return GaussianProcess(lengths, arrays[f"{key}_u"], arrays[f"{key}_y"])
+
+
+def with_threshold(emulator: Emulator, threshold: float) -> Emulator:
+    """The same models, for another threshold."""
+    return replace(emulator, threshold=threshold)

@@ -1,0 +1,280 @@
+"""Learning: all rows so far -> an `Emulator`, with what new rows showed of its skill.
+
+Lengths, scales and networks are learned at *milestones*, when the rows have grown by a fixed share; in between, new
+rows only condition the models that are there. A milestone depends on its own rows alone, not on the milestones before
+it, so that a resumed scan has the same surrogate as one that never stopped; what was learned is kept in a memo.
+
+Every milestone is an examination: the models of the milestone before predict the rows that came since, which they have
+not seen. That decides which model an observable gets, by how much its uncertainty is widened, and whether the surrogate
+may be trusted with proposals at all.
+
+Shapes: **N** rows, **P** parameters, **K** observables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydnnr.errors import ConfigError
+from raydnnr.likelihoods import Likelihood
+from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, Model, Target, constrained
+from raydnnr.surrogates.ensemble import Ensemble, EnsembleRegressor
+from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths, fit_lengths
+from raydnnr.surrogates.memo import Memo
+from raydnnr.surrogates.targets import Scale, choose_scale
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+MIN_ROWS = 12  # with which something can be learned
+LENGTH_ROWS = 256
+ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
+WIDEN_RANGE = (0.7, 5.0)
+MIN_EXAMINED = 12
+NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Finished rows in the order of their ids: points of the unit cube, observables, NLL (infinite where not ok)."""
+
+    u: Array
+    observables: Array
+    nll: Array
+    ok: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.u)
+
+    def take(self, rows: Any) -> Rows:
+        """Some of them."""
+        return Rows(self.u[rows], self.observables[rows], self.nll[rows], self.ok[rows])
+
+
+@dataclass(frozen=True)
+class Skill:
+    """What an examination showed: the chance that a new good row (or, without one, a better row) was ranked above
+    another one (0.5: no skill), and the error of each target beside that of guessing its median.
+    """
+
+    ranking: float = math.nan
+    errors: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """How a scan learns.
+
+    Attributes:
+        surrogate: ``mixed`` (each observable has the model that predicted new rows better), ``gaussian_process`` or
+            ``ensemble``.
+        growth: Rows grow by this share between milestones.
+        max_rows: Rows at most in a Gaussian process: half of them good, the others the best and a random choice.
+    """
+
+    surrogate: str = "mixed"
+    growth: float = 0.3
+    max_rows: int = 1000
+
+    def __post_init__(self) -> None:
+        if not 0.01 <= self.growth <= 10:
+            raise ConfigError(f"growth: got {self.growth}; use a number between 0.01 and 10")
+        if self.max_rows < 50:
+            raise ConfigError(f"max_rows: got {self.max_rows}; use a whole number >= 50")
+
+    def learn(self, rows: Rows, likelihoods: Mapping[str, Likelihood], threshold: float, seed: int,
+              memo: Memo) -> tuple[Emulator, Skill]:
+        """An emulator of all rows (`MIN_ROWS` ok ones at least)."""
+        task = _Task(self, likelihoods, threshold, seed, memo)
+        n_now = milestone(len(rows), MIN_ROWS, 1.0 + self.growth)
+        n_before = milestone(n_now - 1, MIN_ROWS, 1.0 + self.growth)
+        exam = task.examine(rows.take(slice(0, n_before)), rows.take(slice(0, n_now)))
+        return task.emulator(rows, rows.take(slice(0, n_now)), exam), exam.skill
+
+
+def milestone(n_rows: int, first: int, factor: float) -> int:
+    """The largest number of the series ``first``, ``first * factor``, ... that is not above ``n_rows``, rounded up.
+
+    Example:
+        >>> milestone(150, 100, 1.3), milestone(129, 100, 1.3), milestone(40, 100, 1.3)
+        (130, 100, 40)
+    """
+    if n_rows < first:
+        return n_rows
+    k = math.floor(math.log(n_rows / first) / math.log(factor) + 1e-9)
+    at = math.ceil(first * factor**k - 1e-9)
+    return at if at <= n_rows else math.ceil(first * factor ** (k - 1) - 1e-9)
+
+
+@dataclass(frozen=True)
+class _Examination:
+    """By target: whether the ensemble did better, and the factor that widens uncertainties."""
+
+    use_ensemble: tuple[bool, ...]
+    widen: tuple[float, ...]
+    skill: Skill
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One call of `Learner.learn`."""
+
+    learner: Learner
+    likelihoods: Mapping[str, Likelihood]
+    threshold: float
+    seed: int
+    memo: Memo
+
+    @property
+    def columns(self) -> list[int]:
+        """Of the targets."""
+        return constrained(self.likelihoods)
+
+    def emulator(self, rows: Rows, learned_from: Rows, exam: _Examination) -> Emulator:
+        """Models whose lengths come from ``learned_from``, conditioned on ``rows``."""
+        chosen = self.subset(rows)
+        targets = []
+        regressor = self.ensemble(rows) if any(exam.use_ensemble) else None
+        for k, column in enumerate(self.columns):
+            scale, lengths = self.lengths(learned_from, column)
+            model: Model
+            if exam.use_ensemble[k] and regressor is not None:
+                model, scale = EnsembleTarget(regressor[0], k), regressor[1][k]
+            else:
+                there = chosen[np.isfinite(rows.observables[chosen, column])]
+                model = GaussianProcess(lengths, rows.u[there], scale.forward(rows.observables[there, column]))
+            targets.append(Target(column, scale, model, exam.widen[k]))
+        return Emulator(self.likelihoods, self.threshold, targets, self.validity(rows, learned_from, chosen),
+                        self.floors(rows, targets))
+
+    def floors(self, rows: Rows, targets: list[Target]) -> Array:
+        """The lowest loss seen of each target, 0 if that is above."""
+        blank = Emulator(self.likelihoods, self.threshold, targets, None, np.zeros(len(targets)))
+        t = np.stack([target.scale.forward(rows.observables[:, target.column]) for target in targets], axis=-1)
+        losses = blank.losses(t[np.isfinite(t).all(axis=1)])
+        floors: Array = np.minimum(losses.min(axis=0, initial=0.0), 0.0)
+        return floors
+
+    def subset(self, rows: Rows) -> Index:
+        """Rows of a Gaussian process: half good ones, a quarter the best of the others, a quarter any of the rest."""
+        n_max = self.learner.max_rows
+        if len(rows) <= n_max:
+            return np.arange(len(rows))
+        rng = np.random.default_rng([self.seed, len(rows), 1])
+        order = np.argsort(rows.nll, kind="stable")
+        n_good = int((rows.nll < self.threshold).sum())
+        good, others = order[:n_good], order[n_good:]
+        good = rng.permutation(good)[: max(n_max // 2, n_max - len(others))]
+        near, rest = np.split(others, [min(len(others), (n_max - len(good)) // 2)])
+        rest = rng.permutation(rest)[: n_max - len(good) - len(near)]
+        return np.sort(np.concatenate([good, near, rest]))
+
+    def lengths(self, rows: Rows, column: int) -> tuple[Scale, Lengths]:
+        """Scale and lengths of an observable, learned from a few hundred rows: half of them the best."""
+        def learn() -> tuple[Scale, Lengths]:
+            there = np.flatnonzero(np.isfinite(rows.observables[:, column]))
+            u, o, nll = rows.u[there], rows.observables[there, column], rows.nll[there]
+            rng = np.random.default_rng([self.seed, len(rows), column, 2])
+            scale, start = choose_scale(u, o, nll, rng)
+            order = np.argsort(nll, kind="stable")
+            half = min(len(o), LENGTH_ROWS) // 2
+            pick = np.concatenate([order[:half], rng.permutation(order[half:])[: LENGTH_ROWS - half]])
+            return scale, fit_lengths(u[pick], scale.forward(o[pick]), start)
+
+        return self.memo.get(self.key(f"lengths {column}", rows), learn)
+
+    def validity(self, rows: Rows, learned_from: Rows, chosen: Index) -> GaussianProcess | None:
+        """A model of which points are ok."""
+        if rows.ok.sum() > len(rows) - 3:
+            return None
+
+        def learn() -> Lengths:
+            pick = np.random.default_rng([self.seed, len(learned_from), 3]).permutation(len(learned_from))[:LENGTH_ROWS]
+            return fit_lengths(learned_from.u[pick], np.where(learned_from.ok[pick], 1.0, -1.0))
+
+        lengths = self.memo.get(self.key("validity", learned_from), learn)
+        return GaussianProcess(lengths, rows.u[chosen], np.where(rows.ok[chosen], 1.0, -1.0))
+
+    def ensemble(self, rows: Rows) -> tuple[EnsembleRegressor, list[Scale]] | None:
+        """The networks of the latest milestone of their own; None while rows are few."""
+        first = MIN_ROWS if self.learner.surrogate == "ensemble" else ENSEMBLE_MIN_ROWS
+        growth = 1.0 + self.learner.growth if self.learner.surrogate == "ensemble" else ENSEMBLE_GROWTH
+        if len(rows) < first:
+            return None
+        rows = rows.take(slice(0, milestone(len(rows), first, growth)))
+
+        def learn() -> tuple[EnsembleRegressor, list[Scale]]:
+            scales = [self.lengths(rows, column)[0] for column in self.columns]
+            t = np.stack([s.forward(rows.observables[:, c]) for s, c in zip(scales, self.columns, strict=True)], -1)
+            rng = np.random.default_rng([self.seed, len(rows), 4])
+            pick = np.sort(rng.permutation(len(rows))[:ENSEMBLE_MAX_ROWS])
+            weights = np.where(rows.nll < np.quantile(rows.nll, 0.3), 2.0, 1.0)
+            return Ensemble().fit(rows.u[pick], t[pick], rows.ok[pick], weights[pick], self.seed), scales
+
+        return self.memo.get(self.key("ensemble", rows), learn)
+
+    def examine(self, before: Rows, now: Rows) -> _Examination:
+        """How the models of the milestone before predicted the rows that came since."""
+        n_targets = len(self.columns)
+        only_ensemble = self.learner.surrogate == "ensemble"
+        untested = _Examination((only_ensemble,) * n_targets, (1.0,) * n_targets, Skill())
+        new = now.take(slice(len(before), None))
+        if before.ok.sum() < MIN_ROWS or new.ok.sum() < MIN_EXAMINED:
+            return untested
+        return self.memo.get(self.key("exam", now), lambda: self._examined(before, new, untested))
+
+    def _examined(self, before: Rows, new: Rows, untested: _Examination) -> _Examination:
+        emulator = self.emulator(before, before, untested)
+        regressor = self.ensemble(before) if self.learner.surrogate != "gaussian_process" else None
+        use, widen, errors = [], [], []
+        for k, target in enumerate(emulator.targets):
+            there = np.isfinite(new.observables[:, target.column])
+            u, o = new.u[there], new.observables[there, target.column]
+            error, z, guess = _error(target.model, target.scale, u, o)
+            best = (self.learner.surrogate == "ensemble", error, z)
+            if self.learner.surrogate == "mixed" and regressor is not None:
+                other = _error(EnsembleTarget(regressor[0], k), regressor[1][k], u, o)
+                if other[0] < 0.8 * error:
+                    best = (True, other[0], other[1])
+            use.append(best[0])
+            widen.append(float(np.clip(best[2], *WIDEN_RANGE)))
+            errors.append(best[1] / guess if guess > 0 else 0.0)
+        return _Examination(tuple(use), tuple(widen), Skill(_ranking(emulator.score(new.u), new, self.threshold),
+                                                             tuple(errors)))
+
+    def key(self, what: str, rows: Rows) -> bytes:
+        """What something was learned from."""
+        h = hashlib.blake2b(repr((what, self.seed, self.learner, self.likelihoods, self.threshold)).encode())
+        for array in (rows.u, rows.observables, rows.nll):
+            h.update(np.ascontiguousarray(array).tobytes())
+        return h.digest()
+
+
+def _error(model: Model, scale: Scale, u: Array, o: Array) -> tuple[float, float, float]:
+    """Median absolute error in the scale of the observable; 90 % quantile of |z| beside the normal one's; and the error
+    of guessing the median.
+    """
+    if len(o) < MIN_EXAMINED // 2:
+        return math.inf, 1.0, 0.0
+    mean, std = model.moments(u)
+    z = float(np.quantile(np.abs(scale.forward(o) - mean) / std, 0.9)) / NORMAL_90
+    return float(np.median(np.abs(scale.backward(mean) - o))), z, float(np.median(np.abs(o - np.median(o))))
+
+
+def _ranking(score: Array, new: Rows, threshold: float) -> float:
+    """Area under the curve of telling good rows (the better half, if none or all are good) from the others."""
+    positive = new.nll < threshold
+    if positive.sum() < 3 or (~positive).sum() < 3:
+        positive = new.nll <= np.median(new.nll)
+        if positive.all():
+            return math.nan
+    ranks = np.argsort(np.argsort(-score, kind="stable"), kind="stable") + 1.0
+    n_positive = int(positive.sum())
+    return float((ranks[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * (len(new) - n_positive)))
