@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import enum
 import keyword
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from raydnnr.coverage import Survey
 from raydnnr.errors import ConfigError
 from raydnnr.expressions import Expression
 from raydnnr.likelihoods import Likelihood, get_losses
@@ -73,18 +75,28 @@ class Inputs:
         return values
 
 
+class Savable(Protocol):
+    """A surrogate that a run directory can keep."""
+
+    def save(self, path: Path) -> None:
+        """Write it, as numbers only."""
+        ...
+
+
 @dataclass(frozen=True)
 class Proposal:
     """Points chosen for physics, before they have a number.
 
     ``x`` (N, P) physical units; ``origin`` (N,) the proposal source's word for each point;
-    ``nll_predicted`` (N,), NaN where no surrogate was asked; ``report`` of the training behind it.
+    ``nll_predicted`` (N,), NaN where no surrogate was asked; ``report`` of the training behind it; ``surrogate`` that
+    can be saved, if there is one.
     """
 
     x: Array
     origin: Sequence[str]
     nll_predicted: Array
     report: TrainingReport | None = None
+    surrogate: Savable | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +185,9 @@ def score(outcomes: Outcomes, likelihoods: Mapping[str, Likelihood]) -> Scored:
 class View:
     """Everything known when points are proposed: finished evaluations (any order), and pending points.
 
-    ``n_proposed`` counts the points ever proposed by the scan (bootstrap included, seed tables not).
+    ``n_proposed`` counts the points ever proposed by the scan (bootstrap included, seed tables not). ``iteration`` and
+    ``origin`` say in which round and by which source a row was proposed (`words` has the sources' words); they may be
+    left out where nothing asks for them.
     """
 
     point_id: NDArray[np.int64]
@@ -183,25 +197,39 @@ class View:
     status: NDArray[np.int8]
     pending: Array
     n_proposed: int
+    iteration: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    origin: NDArray[np.int16] = field(default_factory=lambda: np.empty(0, np.int16))
+    words: tuple[str, ...] = ()
 
     def rows(self, start: int) -> View:
         """The finished rows from ``start`` on (rows are only ever appended), and all pending points."""
-        return View(self.point_id[start:], self.x[start:], self.observables[start:], self.nll[start:],
-                    self.status[start:], self.pending, self.n_proposed)
+        return self._with(lambda a: a[start:])
 
     def extended(self, new: View) -> View:
         """These rows and newer ones; what is pending is what is pending in ``new``."""
-        def join(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
-            return np.concatenate([a, b])
-
-        return View(join(self.point_id, new.point_id), join(self.x, new.x), join(self.observables, new.observables),
-                    join(self.nll, new.nll), join(self.status, new.status), new.pending, new.n_proposed)
+        names = ("point_id", "x", "observables", "nll", "status", "iteration", "origin")
+        return replace(new, **{name: np.concatenate([getattr(self, name), getattr(new, name)]) for name in names})
 
     def in_order(self) -> View:
         """The same rows in the order of their point ids."""
         order = np.argsort(self.point_id, kind="stable")
-        return View(self.point_id[order], self.x[order], self.observables[order], self.nll[order],
-                    self.status[order], self.pending, self.n_proposed)
+        return self._with(lambda a: a[order] if len(a) else a)
+
+    def _with(self, change: Callable[[NDArray[Any]], NDArray[Any]]) -> View:
+        """The same change of all columns of finished rows."""
+        names = ("point_id", "x", "observables", "nll", "status", "iteration", "origin")
+        changed: dict[str, Any] = {name: change(getattr(self, name)) for name in names}
+        return replace(self, **changed)
+
+    def rounds(self) -> NDArray[np.int32]:
+        """Round of each row (N,); 0 where it is not known."""
+        return self.iteration if len(self.iteration) else np.zeros(len(self.point_id), np.int32)
+
+    def origins(self) -> NDArray[np.object_]:
+        """Source of each row (N,), in words; empty where it is not known."""
+        if not len(self.origin):
+            return np.full(len(self.point_id), "", dtype=object)
+        return np.array(self.words, dtype=object)[self.origin]
 
 
 @dataclass(frozen=True)
@@ -210,6 +238,7 @@ class Summary:
 
     ``iterations``: active-learning iterations opened and finished (the bootstrap is iteration 0 and not counted).
     ``seconds``: since this driver started. ``reasons``: the most frequent reasons of points that were not ok.
+    ``survey``: of the good points, made when their number has grown by some per cent.
     """
 
     evaluations: int = 0
@@ -222,6 +251,7 @@ class Summary:
     best_nll: float = float("nan")
     seconds: float = 0.0
     reasons: tuple[tuple[str, int], ...] = ()
+    survey: Survey = Survey()
 
 
 RESERVED = frozenset({"point_id", "iteration", "origin", "nll", "nll_predicted", "status", "reason", "attempts",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ OTHER_REASONS = "other reasons"
 
 
 class Memory:
-    """What a search method may ask for of the finished rows: 8 (P + K + 2) + 1 bytes each. Rows are only appended.
+    """What a search method may ask for of the finished rows: 8 (P + K + 2) + 7 bytes each. Rows are only appended.
 
     Args:
         n_params: P, columns of x.
@@ -29,8 +29,9 @@ class Memory:
         self._n = 0
         self._arrays: list[NDArray[Any]] = [
             np.empty(0, np.int64), np.empty((0, n_params)), np.empty((0, n_observables)), np.empty(0),
-            np.empty(0, np.int8),
+            np.empty(0, np.int8), np.empty(0, np.int32), np.empty(0, np.int16),
         ]
+        self._words: dict[str, int] = {}
 
     def __len__(self) -> int:
         return self._n
@@ -48,9 +49,13 @@ class Memory:
                 new[: self._n] = old[: self._n]
                 self._arrays[k] = new
 
-    def add(self, *columns: NDArray[Any]) -> None:
-        """Rows: point_id, x, observables, nll, status."""
-        end = self._n + len(columns[0])
+    def add(self, point_id: NDArray[np.int64], x: Array, observables: Array, nll: Array, status: NDArray[np.int8],
+            iteration: int, origin: Sequence[str]) -> None:
+        """Rows of one round."""
+        n = len(point_id)
+        codes = [self._words.setdefault(word, len(self._words)) for word in origin]
+        columns = (point_id, x, observables, nll, status, np.full(n, iteration, np.int32), np.array(codes, np.int16))
+        end = self._n + n
         if end > len(self._arrays[0]):
             self.reserve(max(FIRST_ROWS, int(GROWTH * end)))
         for array, new in zip(self._arrays, columns, strict=True):
@@ -59,8 +64,8 @@ class Memory:
 
     def view(self, pending: Array, n_proposed: int) -> View:
         """All rows, without copying them, beside points under way. Later rows do not change it."""
-        point_id, x, observables, nll, status = (array[: self._n] for array in self._arrays)
-        return View(point_id, x, observables, nll, status, pending, n_proposed)
+        point_id, x, observables, nll, status, iteration, origin = (array[: self._n] for array in self._arrays)
+        return View(point_id, x, observables, nll, status, pending, n_proposed, iteration, origin, tuple(self._words))
 
 
 class Tally:

@@ -176,7 +176,9 @@ class _Loader:
     def _remember(self, table: pa.Table, counted: bool) -> None:
         status, ids, nll = status_codes(table), column(table, "point_id"), column(table, "nll")
         observables = stacked(table, [o.name for o in self._plan.observables])
-        self.known.memory.add(ids, stacked(table, self._plan.space.scanned), observables, nll, status)
+        iterations = column(table, "iteration")
+        self.known.memory.add(ids, stacked(table, self._plan.space.scanned), observables, nll, status,
+                              int(iterations[0]) if len(iterations) else 0, table.column("origin").to_pylist())
         self.known.last_id = max(self.known.last_id, int(ids.max(initial=-1)))
         if counted:
             bad = table.column("reason").filter(pa.array(status != Status.OK)).value_counts()

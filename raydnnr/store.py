@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from raydnnr import rundir
 from raydnnr.claim import Claim
+from raydnnr.coverage import Survey, rung, survey
 from raydnnr.errors import ConfigError, RunDirectoryError, StorageError
 from raydnnr.evaluation import Array, Outcomes, Points, Proposal, Scored, Status, Summary, View, score
 from raydnnr.journal import RoundJournal
@@ -45,6 +46,7 @@ class Store:
         self._known = Known(self._layout)
         self._started = self._synced = time.monotonic()
         self._failed = False
+        self._survey = Survey()
 
     @classmethod
     def open(cls, run_dir: Path, plan: StoredPlan, files: Mapping[str, str], fresh: bool = False) -> Store:
@@ -93,8 +95,23 @@ class Store:
             evaluations=t.evaluations, good=t.good, ok=t.ok, invalid=t.invalid, failed=t.failed,
             iterations=max(0, known.last_iteration) - sum(i > 0 for i in known.rounds),
             pending=sum(r.n_left for r in known.rounds.values()), best_nll=t.best_nll,
-            seconds=time.monotonic() - self._started, reasons=t.reasons,
+            seconds=time.monotonic() - self._started, reasons=t.reasons, survey=self._survey,
         )
+
+    def look_around(self, complete: bool = False) -> None:
+        """Survey the region of the good points, where their number has grown enough since the last time.
+
+        Args:
+            complete: Of all of them. Otherwise of the first ones, a number of them (`raydnnr.coverage.rung`) that does
+                not depend on when one looks.
+        """
+        wanted = self._known.tally.good if complete else rung(self._known.tally.good)
+        if wanted not in (0, self._survey.n_points):
+            view = self._known.memory.view(np.empty((0, self._plan.space.n_params)), 0)
+            good = (view.status == Status.OK) & (view.nll < self._plan.stop.threshold_value)
+            rows = np.flatnonzero(good & (view.point_id >= self._known.n_seeds))
+            first = rows[np.argsort(view.point_id[rows])[:wanted]]
+            self._survey = survey(self._plan.space.to_unit_cube(view.x[first]))
 
     def view(self) -> View:
         """All finished rows, in the order in which they came, and the points under way. No rows are copied."""
@@ -192,7 +209,7 @@ class Store:
             write_shard(self._shard(0, seeds=True), self._layout.rows(points, scored))
         self._known.n_seeds = n
         self._known.last_id = n - 1
-        self._known.memory.add(points.point_id, x, observables, scored.nll, status)
+        self._known.memory.add(points.point_id, x, observables, scored.nll, status, 0, points.origin)
 
     def close(self) -> None:
         """Write everything that waits and let the run directory go.
@@ -226,7 +243,8 @@ class Store:
         o = scored.outcomes
         r.put(rows, scored, self._worth_keeping(scored))
         self._known.tally.add(scored.nll, o.status, Counter(o.reason[k] for k in np.flatnonzero(o.status).tolist()))
-        self._known.memory.add(o.point_id, r.points.x[rows], o.observables, scored.nll, o.status)
+        self._known.memory.add(o.point_id, r.points.x[rows], o.observables, scored.nll, o.status, r.points.iteration,
+                               [r.points.origin[row] for row in rows.tolist()])
         if r.n_left:
             self._journal(r, time.monotonic())
         else:

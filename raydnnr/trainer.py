@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from raydnnr.atomic import write_atomically
 from raydnnr.evaluation import Proposal, View
 from raydnnr.plan import Plan
+
+SURROGATE_FILE = "emulator.npz"
 
 
 class Trainer:
@@ -27,4 +30,6 @@ class Trainer:
         if proposal.report and self._dir:
             text = json.dumps({"iteration": iteration, **vars(proposal.report)})
             write_atomically(self._dir / "training.json", text.encode())
-        return proposal
+        if proposal.surrogate and self._dir:
+            proposal.surrogate.save(self._dir / SURROGATE_FILE)
+        return replace(proposal, surrogate=None)

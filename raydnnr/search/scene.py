@@ -1,0 +1,119 @@
+"""Scene: all that the sources of `hybrid` may look at when they propose the points of one round.
+
+Shapes: **N** finished rows, **P** parameters, **C** candidates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydnnr.search.region import project, walk
+
+if TYPE_CHECKING:
+    from raydnnr.surrogates.emulator import Emulator
+
+Array = NDArray[np.float64]
+Index = NDArray[np.intp]
+
+FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
+MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
+N_PARENTS, N_PROJECTED = 300, 400  # that the cloud starts from
+WALK_STEPS = 8
+MAX_CLOUD = 1200
+
+
+@dataclass
+class Scene:
+    """One round's view of the scan.
+
+    Args:
+        u: Finished rows (N, P), unit cube, in the order of their ids.
+        nll: Of the rows (N,); infinite where a row is not ok.
+        violation: Of the rows (N,): the sum of ``ln(1 + loss)`` over the observables, which still tells bad from worse
+            where the NLL is far above the threshold.
+        threshold: A row is good when its NLL is below it.
+        pending: Points under way (M, P).
+        emulator: The surrogate; None while there is too little to learn from.
+        rng: Source of all randomness of the round.
+    """
+
+    u: Array
+    nll: Array
+    violation: Array
+    threshold: float
+    pending: Array
+    emulator: Emulator | None
+    rng: np.random.Generator
+    chosen: list[Array] = field(default_factory=list)
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+        return self.u.shape[1]
+
+    @cached_property
+    def good(self) -> Array:
+        """Good points (G, P), `MAX_GOOD` at most."""
+        rows = np.flatnonzero(self.nll < self.threshold)
+        if len(rows) > MAX_GOOD:
+            rows = np.sort(self.rng.permutation(rows)[:MAX_GOOD])
+        return self.u[rows]
+
+    @property
+    def few_good(self) -> bool:
+        """Whether the search is still for good points, not yet for all of them."""
+        return len(self.good) < FEW_GOOD
+
+    @cached_property
+    def elite(self) -> Array:
+        """Good points, or while they are few the rows of the lowest violation, best first."""
+        if not self.few_good:
+            return self.good
+        return self.u[np.argsort(self.violation, kind="stable")[: max(20, 2 * self.n_params)]]
+
+    @property
+    def known(self) -> Array:
+        """Points that new ones should keep away from: good, pending, and chosen in this round; one at least."""
+        known = np.concatenate([self.good, self.pending, *self.chosen])
+        return known if len(known) else np.full((1, self.n_params), 0.5)
+
+    def parents(self, n: int) -> Array:
+        """Elite points (n, P), drawn more often where they are sparse (or, while good ones are few, the better ones).
+        """
+        if self.few_good:
+            weight = np.linspace(2.0, 0.2, len(self.elite))
+        else:
+            from scipy.spatial import cKDTree
+
+            weight = cKDTree(self.elite).query(self.elite, k=4)[0][:, -1] + 1e-12
+        return self.elite[self.rng.choice(len(self.elite), n, p=weight / weight.sum())]
+
+    @cached_property
+    def projected(self) -> tuple[Array, Array]:
+        """Points from all over the cube, moved to where the surrogate takes them for good, and their violation."""
+        assert self.emulator is not None
+        return project(self.emulator, self.rng.random((N_PROJECTED, self.n_params)))
+
+    @cached_property
+    def cloud(self) -> Array:
+        """Points (C, P) spread over all that the surrogate takes for good; where nothing is, the nearest to it."""
+        emulator = self.emulator
+        assert emulator is not None
+        starts = self.parents(N_PARENTS)
+        if self.few_good:
+            starts = project(emulator, starts + 0.05 * self.rng.standard_normal(starts.shape))[0]
+        anywhere, violation = self.projected
+        starts = np.concatenate([starts, anywhere[violation < emulator.excess]])
+        cloud = np.concatenate([walk(emulator, starts, WALK_STEPS, self.rng), anywhere])
+        return cloud[self.rng.permutation(len(cloud))[:MAX_CLOUD]]
+
+    @cached_property
+    def cloud_p_good(self) -> Array:
+        """Probability (C,) that a point of the cloud is good."""
+        assert self.emulator is not None
+        return self.emulator.p_good(self.cloud, seed=int(self.rng.integers(2**31)))

@@ -1,0 +1,256 @@
+"""Proposal sources of `hybrid`: each knows one way to find points worth an evaluation.
+
+A source is a kind: its fields are its settings, `propose` does the work, and its ``floor`` is the share of every round
+that it keeps however little it brought lately (`raydnnr.search.bandit`). Sources that need no surrogate (`Explore`,
+`Local`, `Evolution`) are what a scan falls back on where no surrogate has skill.
+
+Shapes: **P** parameters, **n** points asked for, **C** candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from raydnnr.errors import ConfigError
+from raydnnr.search.acquisition import ACQUISITIONS, expected_coverage_gain
+from raydnnr.search.region import reflect
+from raydnnr.search.scene import Scene
+
+if TYPE_CHECKING:
+    from raydnnr.surrogates.emulator import Emulator
+
+Array = NDArray[np.float64]
+
+N_CANDIDATES = 16  # children of each parent in a tournament
+LEAST_CHANCE = 0.002  # that frontier gives any candidate
+
+
+class Source(Protocol):
+    """A way to find points."""
+
+    @property
+    def floor(self) -> float:
+        """Share of every round that is this source's."""
+        ...
+
+    @property
+    def needs_surrogate(self) -> bool:
+        """Whether it can do nothing without one."""
+        ...
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P) of the unit cube, or fewer."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Floored:
+    """What all sources have."""
+
+    floor: float = 0.05
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.floor <= 1:
+            raise ConfigError(f"floor: got {self.floor}; use a number between 0 and 1")
+
+    @property
+    def needs_surrogate(self) -> bool:
+        """It does not."""
+        return False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explore(_Floored):
+    """Points from anywhere in the priors, those first that are probably valid.
+
+    What keeps a scan honest: it alone finds what nothing hints at, and shows the surrogate where it is wrong
+    (deep active learning that never loses to random sampling has such a part; arXiv:2302.00098).
+    """
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P)."""
+        u = scene.rng.random((4 * n, scene.n_params))
+        if scene.emulator is None or scene.emulator.validity is None:
+            return u[:n]
+        p_valid = np.minimum(scene.emulator.p_valid(u), 0.5)
+        return u[np.argsort(-p_valid, kind="stable")[:n]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Local(_Floored):
+    """Children of good points: random steps, differences of other good points, or some of their coordinates.
+
+    Step lengths are log-uniform over 1.6 decades. Differences (differential evolution; Storn and Price 1997) know the
+    shape of the good region and lead from island to island; coordinates of another point help where parameters act
+    alone.
+    """
+
+    floor: float = 0.03
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P)."""
+        return children(scene.parents(n), scene.elite, scene.rng)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tournament(_Floored):
+    """Children as of `Local`, 16 of each parent; the surrogate picks one of each parent.
+
+    A choice among all children would double the yield and lose the coverage; one per parent keeps it. Of children that
+    are predicted to be good the farthest from what is known is taken, else the one of the lowest predicted NLL.
+    """
+
+    floor: float = 0.03
+
+    @property
+    def needs_surrogate(self) -> bool:
+        """It does."""
+        return True
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P)."""
+        from scipy.spatial import cKDTree
+
+        assert scene.emulator is not None
+        if not n:
+            return np.empty((0, scene.n_params))
+        candidates = children(np.repeat(scene.parents(n), N_CANDIDATES, axis=0), scene.elite, scene.rng)
+        score = scene.emulator.score(candidates)
+        distance = cKDTree(scene.known).query(candidates)[0]
+        value = np.where(score < scene.threshold, distance, -1.0 - np.maximum(score - scene.threshold, 0.0))
+        best = value.reshape(n, N_CANDIDATES).argmax(axis=1)
+        return candidates.reshape(n, N_CANDIDATES, -1)[np.arange(n), best]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region(_Floored):
+    """The cloud of points that the surrogate takes for good, thinned to those that cover it best.
+
+    Attributes:
+        acquisition: ``coverage`` (expected gain of coverage), ``farthest`` (P(good) cubed times distance) or
+            ``probability`` (P(good) alone).
+    """
+
+    floor: float = 0.05
+    acquisition: str = "coverage"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.acquisition not in ACQUISITIONS:
+            raise ConfigError(f"acquisition: got {self.acquisition!r}; choose one of {', '.join(ACQUISITIONS)}")
+
+    @property
+    def needs_surrogate(self) -> bool:
+        """It does."""
+        return True
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P)."""
+        if scene.few_good:
+            return by_draws(scene, np.concatenate([scene.cloud, scene.projected[0]]), n)
+        pick = ACQUISITIONS[self.acquisition]
+        return scene.cloud[pick(scene.cloud, scene.cloud_p_good, scene.known, n)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frontier(_Floored):
+    """Where the good region may go on: as `Region`, but uncertain candidates count nearly as much as certain ones.
+
+    With the root of P(good) for P(good), a place far from all good points is worth a try at a chance of a few per cent;
+    a miss there teaches the surrogate most. While good points are few, it looks at the valleys that points from all
+    over the cube fall into.
+    """
+
+    floor: float = 0.1
+
+    @property
+    def needs_surrogate(self) -> bool:
+        """It does."""
+        return True
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P)."""
+        if scene.few_good:
+            return by_draws(scene, scene.projected[0], n)
+        chance = np.sqrt(scene.cloud_p_good + LEAST_CHANCE)
+        return scene.cloud[expected_coverage_gain(scene.cloud, chance, scene.known, n)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evolution(_Floored):
+    """Samples of a normal distribution around the best points of one valley, for the time before there are good points.
+
+    Mean and covariance are those of the nearest elites of one of them, weighted by rank, and a little widened: one
+    generation of CMA-ES (arXiv:1604.00772) whose memory is the table. Every sample starts from another elite, so that
+    many valleys are followed at once. Once there are good points it samples around those.
+    """
+
+    floor: float = 0.03
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P)."""
+        if not n:
+            return np.empty((0, scene.n_params))
+        elite, rng = scene.elite, scene.rng
+        k = min(len(elite), max(8, 2 * scene.n_params))
+        out = np.empty((n, scene.n_params))
+        for i, middle in enumerate(scene.parents(n)):
+            near = elite[np.argsort(((elite - middle) ** 2).sum(axis=1), kind="stable")[:k]]
+            spread = near - near.mean(axis=0)
+            z = rng.standard_normal(len(near)) / math.sqrt(max(1, len(near) - 1))
+            out[i] = middle + 0.7 * (near.mean(axis=0) - middle) * rng.random() + 1.2 * z @ spread
+        return reflect(out + 0.002 * rng.standard_normal(out.shape))
+
+
+def children(parents: Array, elite: Array, rng: np.random.Generator) -> Array:
+    """One child (n, P) of each parent (n, P): a random step, a difference of elites, or some coordinates of one."""
+    n = len(parents)
+    size = 10.0 ** rng.uniform(-2.3, -0.7, (n, 1))
+    noise = size * rng.standard_normal(parents.shape)
+    first, second, other = (elite[rng.integers(len(elite), size=n)] for _ in range(3))
+    factor = np.where(rng.random((n, 1)) < 0.3, 1.0, rng.uniform(0.2, 1.0, (n, 1)))
+    taken = rng.random(parents.shape) < rng.uniform(0.1, 0.6, (n, 1))
+    way = rng.random((n, 1))
+    child = np.where(way < 0.4, parents + noise,
+                     np.where(way < 0.75, parents + factor * (first - second) + 0.03 * noise,
+                              np.where(taken, other, parents) + 0.1 * noise))
+    return reflect(child)
+
+
+def by_draws(scene: Scene, candidates: Array, n: int) -> Array:
+    """Candidates that are best under one draw of the surrogate each (Thompson sampling, in batches arXiv:1705.09236).
+
+    Every pick believes in another draw of the predicted observables, and takes the candidate of the lowest violation
+    under it that is not beside an earlier pick.
+    """
+    emulator = scene.emulator
+    assert emulator is not None
+    draws = emulator.draws(candidates, seed=int(scene.rng.integers(2**31)), n_draws=16)
+    violation = graded(emulator, draws) + np.where(emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
+    free = np.ones(len(candidates), dtype=bool)
+    apart = 0.002 * math.sqrt(scene.n_params)
+    picks = []
+    for k in range(min(n, len(candidates))):
+        best = int(np.argmin(np.where(free, violation[k % len(draws)], np.inf)))
+        if not free[best]:
+            break
+        picks.append(best)
+        free &= np.linalg.norm(candidates - candidates[best], axis=1) > apart
+    return candidates[picks]
+
+
+def graded(emulator: Emulator, targets: Array) -> Array:
+    """Sum of ``ln(1 + loss)`` over the observables (...), for targets (..., T)."""
+    total: Array = np.log1p(np.maximum(emulator.losses(targets) - emulator.floors, 0.0)).sum(axis=-1)
+    return total
+
+
+KINDS: dict[str, type] = {
+    "explore": Explore, "local": Local, "tournament": Tournament, "region": Region, "frontier": Frontier,
+    "evolution": Evolution,
+}
