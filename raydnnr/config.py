@@ -21,7 +21,8 @@ from raydnnr.search import methods
 from raydnnr.space import Parameter
 from raydnnr.tools import kinds as tools
 from raydnnr.tools.base import Tool
-from raydnnr.tools.slha_command import SlhaCommand
+from raydnnr.tools.lilith import Lilith
+from raydnnr.tools.program import Program
 from raydnnr.version import __version__
 
 T = TypeVar("T")
@@ -208,6 +209,8 @@ def _tools(config: Table, folder: Path) -> tuple[Tool, ...]:
         _known(own, [f.name for f in dataclasses.fields(cls) if f.init], where)
         if "conditions" in own:
             own["conditions"] = _conditions(own["conditions"], where)
+        if "run_if" in own:
+            own["run_if"] = _expression(own["run_if"], f"{where} run_if")
         found.append(build(cls, cls.resolve(own, folder), where))
     return tuple(found)
 
@@ -317,7 +320,7 @@ def dump(plan: Plan) -> dict[str, str]:
     """
     import tomli_w
 
-    cards = [t for t in plan.tools if isinstance(t, SlhaCommand) and t.template]
+    cards = [t for t in plan.tools if isinstance(t, Program | Lilith) and t.template]
     files = {f"templates/{t.name}.in": t.template_text for t in cards}
 
     config: Table = {

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from raydnnr.evaluation import Array, Outcomes, Status
 from raydnnr.tools.base import ChainResult, Toolchain, WorkerDied
 from raydnnr.tools.slot import ScratchRoot, Slot
+from raydnnr.tools.times import ToolTimes
 
 MAX_ATTEMPTS = 2  # a point that kills its worker twice is failed
 CALL_S = 0.25  # a vectorised call aims at this long
@@ -82,12 +83,16 @@ class Backlog:
 
 @dataclass(frozen=True)
 class EvaluatorState:
-    """``busy`` slots out of ``n_slots``, ``queued`` points; ``seconds_per_point`` is NaN before the first outcome."""
+    """``busy`` slots out of ``n_slots``, ``queued`` points; ``seconds_per_point`` is NaN before the first outcome.
+
+    ``times``: of the tools, since the evaluator started.
+    """
 
     n_slots: int
     busy: int
     queued: int
     seconds_per_point: float
+    times: ToolTimes = ToolTimes()
 
 
 class Evaluator:
@@ -106,6 +111,7 @@ class Evaluator:
         self._done: list[Outcomes] = []
         self._busy = 0
         self._rate = _PointTime()
+        self._times = ToolTimes()
         self._closed = False
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
@@ -152,7 +158,8 @@ class Evaluator:
     def state(self) -> EvaluatorState:
         """Slots busy and points queued now."""
         with self._lock:
-            return EvaluatorState(self.n_slots, self._busy, len(self._backlog), self._rate.seconds_per_point)
+            return EvaluatorState(self.n_slots, self._busy, len(self._backlog), self._rate.seconds_per_point,
+                                  self._times)
 
     def close(self) -> None:
         """Stop: kill what runs, remove the scratch directories."""
@@ -217,6 +224,8 @@ class Evaluator:
             except WorkerDied as died:
                 if attempts == MAX_ATTEMPTS:
                     result = ChainResult(self._nothing(), Status.FAILED, str(died), {})
+        with self._lock:
+            self._times += ToolTimes.of_point(result.seconds)
         return self._outcomes(np.array([point_id]), result.values[None], np.array([result.status], np.int8),
                               [result.reason], np.array([attempts], np.int8), time.monotonic() - start,
                               {point_id: result.files} if result.files else {})

@@ -18,6 +18,8 @@ from raydnnr.likelihoods import Likelihood, Off
 from raydnnr.space import Parameter, ParameterSpace
 from raydnnr.tools.base import Tool, Toolchain
 
+GAIN_POINTS = 200  # good points below which a scan does not end for lack of new ground
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stop:
@@ -27,6 +29,11 @@ class Stop:
     learning after the bootstrap; ``max_evaluations`` points sent to the physics, whatever became of them;
     ``max_hours`` of wall time of one run of the program. 0 means no limit; ``iterations = None`` means what the
     search method has as its default.
+
+    ``coverage_gain``: end when less than this share of the newest good points extends the covered region
+    (`raydnnr.coverage.coverage_gain`), looked at from `GAIN_POINTS` good points on each time their number has grown by
+    a tenth. 0.1 is reached when all that was found is covered as by a thousand evenly drawn points, 0.01 as by two
+    thousand. What no point has come near to is not in it: with ``points = 0`` set another limit, too.
     """
 
     points: int = 1000
@@ -34,6 +41,7 @@ class Stop:
     max_evaluations: int = 0
     max_hours: float = 0.0
     threshold_value: float = 1.0
+    coverage_gain: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("points", "iterations", "max_evaluations", "max_hours"):
@@ -42,6 +50,9 @@ class Stop:
                 raise ConfigError(f"scan.{key}: got {value}; use a number >= 0 (0: no limit)")
         if math.isnan(self.threshold_value):
             raise ConfigError("scan.threshold_value: got nan; use a number")
+        if not 0 <= self.coverage_gain < 1:
+            raise ConfigError(f"scan.coverage_gain: got {self.coverage_gain}; use a share from 0 (off) to below 1, "
+                              "such as 0.05")
 
     def reached(self, summary: Summary) -> str | None:
         """The rule that ends the scan at this state, in words, or None to go on.
@@ -54,6 +65,10 @@ class Stop:
             return f"max_evaluations: {summary.evaluations} points evaluated"
         if self.max_hours and summary.seconds >= 3600 * self.max_hours:
             return f"max_hours: {summary.seconds / 3600:.2f} h of {self.max_hours} h used"
+        seen = summary.survey
+        if seen.n_points >= GAIN_POINTS and seen.gain < self.coverage_gain:
+            return (f"coverage_gain: {100 * seen.gain:.2g} % of the newest good points extend the covered region "
+                    f"(wanted less than {100 * self.coverage_gain:g} %)")
         return None
 
 
@@ -225,6 +240,7 @@ class Plan:
         yield from self.derived.values()
         yield from (o.expression for o in self.observables if o.expression)
         yield from (c for tool in self.tools for c in tool.conditions)
+        yield from (tool.run_if for tool in self.tools if tool.run_if is not None)
 
 
 def _completed(plan: Plan) -> dict[str, object]:
@@ -239,9 +255,16 @@ def _completed(plan: Plan) -> dict[str, object]:
     return {
         "parameters": tuple(plan.parameters), "tools": tools, "stop": stop,
         "derived": {name: Expression(text) if isinstance(text, str) else text for name, text in texts},
-        "observables": tuple(_with_source(o, tools) for o in plan.observables),
+        "observables": (*_own_columns(plan), *(_with_source(o, tools) for o in plan.observables)),
         "init_csv": None if plan.init_csv is None else Path(plan.init_csv),
     }
+
+
+def _own_columns(plan: Plan) -> list[Observable]:
+    """What tools put into the table by themselves, where the plan does not say more of it."""
+    given = {o.name for o in plan.observables}
+    return [Observable(name=name, source=tool.address({}, name), likelihood=Off())
+            for tool in plan.tools for name in tool.columns() if name not in given]
 
 
 def _with_source(o: Observable, tools: tuple[Tool, ...]) -> Observable:

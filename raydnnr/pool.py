@@ -9,17 +9,22 @@ from typing import Protocol
 from raydnnr.evaluation import Outcomes, Points
 from raydnnr.evaluator import Batch, Evaluator
 from raydnnr.tools.base import Toolchain
+from raydnnr.tools.times import ToolTimes
 
 
 @dataclass(frozen=True)
 class PoolState:
-    """``busy`` of ``n_slots`` slots, ``queued`` points, seconds a point takes (NaN: not known yet), workers lost."""
+    """``busy`` of ``n_slots`` slots, ``queued`` points, seconds a point takes (NaN: not known yet), workers lost.
+
+    ``times``: of the tools, in this run of the program.
+    """
 
     n_slots: int
     busy: int
     queued: int
     seconds_per_point: float
     workers_lost: int = 0
+    times: ToolTimes = ToolTimes()
 
     @property
     def points_per_s(self) -> float:
@@ -89,7 +94,7 @@ class LocalPool:
     def state(self) -> PoolState:
         """Slots busy and points queued now."""
         s = self._evaluator.state()
-        return PoolState(s.n_slots, s.busy, s.queued, s.seconds_per_point)
+        return PoolState(s.n_slots, s.busy, s.queued, s.seconds_per_point, times=s.times)
 
     def close(self) -> None:
         """Kill what runs and remove the scratch directories."""

@@ -2,47 +2,157 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
+
 from raydnnr.plan import Plan
 
-_ENTRIES = {
-    "MlsDnnr": """@article{Hammad:2022wpq,
+ENTRIES = {
+    "Hammad:2022wpq": """@article{Hammad:2022wpq,
   author = "Hammad, A. and Park, Myeonghun and Ramos, Raymundo and Saha, Pankaj",
   title = "{Exploration of Parameter Spaces Assisted by Machine Learning}",
   eprint = "2207.09959",
   archivePrefix = "arXiv",
   primaryClass = "hep-ph"
-}
-
-@article{Goodsell:2023iac,
+}""",
+    "Goodsell:2023iac": """@article{Goodsell:2023iac,
   author = "Goodsell, Mark D. and Joury, Ari",
   title = "{BSMArt: simple and fast parameter space scans}",
   eprint = "2301.01154",
   archivePrefix = "arXiv",
   primaryClass = "hep-ph"
 }""",
-    "SlhaCommand": """@article{Skands:2003cj,
+    "Skands:2003cj": """@article{Skands:2003cj,
   author = "Skands, Peter Z. and others",
   title = "{SUSY Les Houches accord: Interfacing SUSY spectrum calculators, decay packages, and event generators}",
   eprint = "hep-ph/0311123",
   archivePrefix = "arXiv"
-}
-
-@article{Allanach:2008qq,
+}""",
+    "Allanach:2008qq": """@article{Allanach:2008qq,
   author = "Allanach, B. C. and others",
   title = "{SUSY Les Houches Accord 2}",
   eprint = "0801.0045",
   archivePrefix = "arXiv",
   primaryClass = "hep-ph"
 }""",
+    "Porod:2003um": """@article{Porod:2003um,
+  author = "Porod, Werner",
+  title = "{SPheno, a program for calculating supersymmetric spectra, SUSY particle decays and SUSY particle
+    production at e+ e- colliders}",
+  eprint = "hep-ph/0301101",
+  archivePrefix = "arXiv"
+}""",
+    "Porod:2011nf": """@article{Porod:2011nf,
+  author = "Porod, W. and Staub, F.",
+  title = "{SPheno 3.1: Extensions including flavour, CP-phases and models beyond the MSSM}",
+  eprint = "1104.1573",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Allanach:2001kg": """@article{Allanach:2001kg,
+  author = "Allanach, B. C.",
+  title = "{SOFTSUSY: a program for calculating supersymmetric spectra}",
+  eprint = "hep-ph/0104145",
+  archivePrefix = "arXiv"
+}""",
+    "Athron:2015rva": """@article{Athron:2015rva,
+  author = "Athron, Peter and others",
+  title = "{GM2Calc: Precise MSSM prediction for (g-2) of the muon}",
+  eprint = "1510.08071",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Athron:2021evk": """@article{Athron:2021evk,
+  author = "Athron, Peter and others",
+  title = "{Two-loop prediction of the anomalous magnetic moment of the muon in the Two-Higgs Doublet Model
+    with GM2Calc 2}",
+  eprint = "2110.13238",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Mahmoudi:2007vz": """@article{Mahmoudi:2007vz,
+  author = "Mahmoudi, F.",
+  title = "{SuperIso: A Program for calculating the isospin asymmetry of B -> K* gamma in the MSSM}",
+  eprint = "0710.2067",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Mahmoudi:2008tp": """@article{Mahmoudi:2008tp,
+  author = "Mahmoudi, F.",
+  title = "{SuperIso v2.3: A Program for calculating flavor physics observables in Supersymmetry}",
+  eprint = "0808.3144",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Belanger:2008sj": """@article{Belanger:2008sj,
+  author = "Belanger, G. and Boudjema, F. and Pukhov, A. and Semenov, A.",
+  title = "{Dark matter direct detection rate in a generic model with micrOMEGAs 2.2}",
+  eprint = "0803.2360",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Alguero:2023zol": """@article{Alguero:2023zol,
+  author = "Alguero, G. and others",
+  title = "{micrOMEGAs 6.0: N-component dark matter}",
+  eprint = "2312.14894",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Straub:2018kue": """@article{Straub:2018kue,
+  author = "Straub, David M.",
+  title = "{flavio: a Python package for flavour and precision phenomenology in the Standard Model and beyond}",
+  eprint = "1810.08132",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Aebischer:2018bkb": """@article{Aebischer:2018bkb,
+  author = "Aebischer, Jason and Kumar, Jacky and Straub, David M.",
+  title = "{Wilson: a Python package for the running and matching of Wilson coefficients above and below the
+    electroweak scale}",
+  eprint = "1804.05033",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Bernon:2015hsa": """@article{Bernon:2015hsa,
+  author = "Bernon, Jérémy and Dumont, Béranger",
+  title = "{Lilith: a tool for constraining new physics from Higgs measurements}",
+  eprint = "1502.04138",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Kraml:2019sis": """@article{Kraml:2019sis,
+  author = "Kraml, Sabine and Loc, Tran Quang and Nhung, Dao Thi and Ninh, Le Duc",
+  title = "{Constraining new physics from Higgs measurements with Lilith: update to LHC Run 2 results}",
+  eprint = "1908.03952",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
 }
+
+_METHODS = {"MlsDnnr": ("Hammad:2022wpq", "Goodsell:2023iac")}
+_SLHA = ("Skands:2003cj", "Allanach:2008qq")
 
 
 def bibliography(plan: Plan) -> str:
-    """BibTeX entries for the search method and the formats that a plan uses, each once.
+    """BibTeX entries for the search method, the formats and the codes that a plan uses, each once.
 
-    The physics codes of the plan ask for citations of their own: their manuals say which.
+    What a tool asks to be cited is its class's ``citations``: keys of `ENTRIES`, or whole entries. Codes behind a
+    general tool (``slha``, ``command``, ``python``) are named in a comment: their manuals say what they ask for.
     """
-    used = [type(plan.method).__name__, *(type(tool).__name__ for tool in plan.tools)]
-    entries = [_ENTRIES[name] for name in dict.fromkeys(used) if name in _ENTRIES]
-    codes = ", ".join(tool.name for tool in plan.tools)
-    return f"% Cite the physics codes too, as their manuals ask: {codes}\n\n" + "\n\n".join(entries) + "\n"
+    keys = [*_METHODS.get(type(plan.method).__name__, getattr(plan.method, "citations", ()))]
+    keys += [key for tool in plan.tools if hasattr(tool, "required_blocks") for key in _SLHA]
+    keys += [key for tool in plan.tools for key in tool.citations]
+    unknown = [tool.name for tool in plan.tools if not tool.citations]
+    lines = [f"% What the scan {plan.name} used."]
+    if unknown:
+        lines.append(f"% Cite the codes behind these tools, too, as their manuals ask: {', '.join(unknown)}")
+    return "\n".join(lines) + "\n\n" + "\n\n".join(entries(keys)) + "\n"
+
+
+def entries(keys: Iterable[str]) -> Sequence[str]:
+    """Entries in their order, each once; a key that is an entry itself stays.
+
+    >>> [re.match(r"@article{(.*),", entry)[1] for entry in entries(["Porod:2003um", "Porod:2003um"])]
+    ['Porod:2003um']
+    """
+    return [key if re.match(r"\s*@", key) else ENTRIES[key] for key in dict.fromkeys(keys)]

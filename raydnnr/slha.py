@@ -6,9 +6,14 @@ Tolerant of what real codes write, and never wrong in silence:
 - Fortran's numbers: ``1.0D+03``, and an exponent that has lost its E (``0.148232-104``);
 - NaN, Infinity and ``****`` (a field too narrow) are NaN or infinity; any other text where a number is asked for is
   an `SlhaError`;
+- a last line without its line end may have been cut, and half a number is still a number: unless a comment follows its
+  fields, that line is not there;
 - tables with a keyword of their own (``XSECTION``, and SARAH's ``DECAY1L``) are blocks of that name, whose first
   line is what follows the keyword: ``get("DECAY1L", [25])`` is a one-loop width;
-- a block written several times at different scales ``Q=``: the first one is meant unless a scale is asked for.
+- a block written several times at different scales ``Q=``: the first one is meant unless a scale is asked for; blocks
+  of one name and scale, and lines of one key, that differ in a number that is asked for are an error;
+- the last table of decays may have been cut between two lines: a channel is missing there, not absent, unless the
+  others add up to one.
 """
 
 from __future__ import annotations
@@ -22,10 +27,11 @@ from raydnnr.errors import SlhaError, did_you_mean
 
 Key = tuple[int, ...]
 
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+|[+-]\d+)?", re.ASCII)
-_BARE_EXPONENT = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))([+-]\d+)")
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eEdD][+-]?\d+)?", re.ASCII)
+_BARE_EXPONENT = re.compile(r"([+-]?\d*\.\d*)([+-]\d{3})", re.ASCII)  # the letter goes where it has three digits
 _NOT_A_NUMBER = re.compile(r"[+-]?(nan(\([^)]*\))?|\*+|1\.#(ind|qnan))", re.IGNORECASE)
 _INFINITE = re.compile(r"([+-]?)(inf(inity)?|1\.#inf)", re.IGNORECASE)
+_COMPLETE = 1e-3  # channels that add up to one but for this are all there are
 _INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)
 
 
@@ -53,6 +59,18 @@ class Decay:
     width: str
     lines: list[list[str]] = field(default_factory=list)
 
+    def channels(self) -> list[tuple[str, tuple[int, ...]]]:
+        """Branching ratio, as text, and sorted daughters of each line. Raises SlhaError for a line that is none."""
+        found = []
+        for line in self.lines:
+            if len(line) < 3 or not all(_INTEGER.fullmatch(w) for w in line[1:]):
+                raise SlhaError(f"DECAY {self.pdg}: {' '.join(line)[:60]!r} is not a branching ratio and its daughters")
+            if int(line[1]) != len(line) - 2:
+                raise SlhaError(f"DECAY {self.pdg}: {' '.join(line)[:60]!r} says {line[1]} daughters and has "
+                                f"{len(line) - 2}")
+            found.append((line[0], tuple(sorted(int(w) for w in line[2:]))))
+        return found
+
 
 @dataclass
 class Slha:
@@ -67,23 +85,29 @@ class Slha:
 
     blocks: list[Block] = field(default_factory=list)
     decays: list[Decay] = field(default_factory=list)
+    open_end: Decay | None = field(default=None, compare=False, repr=False)  # the table of decays the file ends in
+    cut: str = field(default="", compare=False, repr=False)  # a last line that may have been cut, and is not there
 
     @classmethod
     def parse(cls, text: str | bytes) -> Slha:
         """Read a whole file.
 
         Args:
-            text: Its content. Bytes that are not UTF-8 are read as Latin-1. A last line without its line end is
-                taken for one that was cut, and an error: half a number is still a number.
+            text: Its content. Bytes that are not UTF-8 are read as Latin-1.
 
         Raises:
-            SlhaError: No block or decay in it, a line before the first block, or a cut last line.
+            SlhaError: No block or decay in it, or a line before the first block.
         """
         if isinstance(text, bytes):
             text = _decoded(text)
         spectrum = cls()
         where: Block | Decay | None = None
-        for line in text.replace("\r", "\n").split("\n"):  # splitlines() would also cut at a stray byte 0x85 or 0x0c
+        *lines, last = text.replace("\r", "\n").split("\n")  # splitlines() would also cut at a stray byte 0x85 or 0x0c
+        if "#" in last:
+            lines.append(last)
+        else:
+            spectrum.cut = last.strip()[:60]
+        for line in lines:
             content, _, comment = line.partition("#")
             words = content.split()
             if not words:
@@ -104,9 +128,12 @@ class Slha:
                 where.lines.append(words)
         if where is None:
             raise SlhaError(f"not SLHA: no block and no decay in {len(text)} characters")
-        if not text.endswith(("\n", "\r")):
-            raise SlhaError(f"the file ends in the middle of a line: {line.strip()[:60]!r}")
+        spectrum.open_end = where if isinstance(where, Decay) else None
         return spectrum
+
+    def has(self, block: str) -> bool:
+        """Whether a block of this name, in any case, is there and has a line."""
+        return any(b.name == block.upper() and b.lines for b in self.blocks)
 
     def get(self, block: str, key: Sequence[int], q: float | None = None) -> float:
         """A number.
@@ -122,14 +149,19 @@ class Slha:
         Raises:
             SlhaError: No such block, scale or entry, or a text that is no number.
         """
-        words = self._entry(block, tuple(key), q)
-        if len(words) != 1:
-            raise SlhaError(f"block {block.upper()} has {' '.join(words)[:60]!r} at {_show(key)}, not one number")
-        return number(words[0], f"block {block.upper()} entry {_show(key)}")
+        where = f"block {block.upper()} entry {_show(key)}"
+        first, *others = self._entries(block, tuple(key), q)
+        if len(first) != 1:
+            raise SlhaError(f"block {block.upper()} has {' '.join(first)[:60]!r} at {_show(key)}, not one number")
+        value = number(first[0], where)
+        for words in others:
+            if words != first and (len(words) != 1 or not _same(number(words[0], where), value)):
+                raise SlhaError(f"{where} is there twice: {first[0][:40]} and {' '.join(words)[:40]}")
+        return value
 
     def text(self, block: str, key: Sequence[int], q: float | None = None) -> str:
         """What stands at ``key``, as text. Raises SlhaError where `get` does for a missing entry."""
-        return " ".join(self._entry(block, tuple(key), q))
+        return " ".join(self._entries(block, tuple(key), q)[0])
 
     def width(self, pdg: int) -> float:
         """Total width of a particle, GeV. Raises SlhaError without its DECAY."""
@@ -139,14 +171,19 @@ class Slha:
         """Branching ratio into exactly these daughters, in any order; 0 where the particle's DECAY does not list them.
 
         Raises:
-            SlhaError: The particle has no DECAY.
+            SlhaError: The particle has no DECAY, or its table is broken: a line that is no channel or has another
+                number of daughters than it says, or an end of the file where channels are missing.
         """
-        wanted = sorted(daughters)
-        for line in self._decay(pdg).lines:
-            if len(line) < 3 or not all(_INTEGER.fullmatch(w) for w in line[1:]):
-                raise SlhaError(f"DECAY {pdg}: {' '.join(line)[:60]!r} is not a branching ratio and its daughters")
-            if sorted(int(w) for w in line[2:]) == wanted:
-                return number(line[0], f"DECAY {pdg} into {wanted}")
+        wanted, decay = tuple(sorted(daughters)), self._decay(pdg)
+        channels = decay.channels()
+        for ratio, found in channels:
+            if found == wanted:
+                return number(ratio, f"DECAY {pdg} into {list(wanted)}")
+        if decay is self.open_end and number(decay.width, f"DECAY {pdg}") != 0:
+            total = sum(number(ratio, f"DECAY {pdg}") for ratio, _ in channels)
+            if not total > 1 - _COMPLETE:
+                raise SlhaError(f"DECAY {pdg} into {list(wanted)} is not there, but the file ends in that table, whose "
+                                f"channels add up to {total:.4g}: it may have been cut")
         return 0.0
 
     def spinfo(self) -> tuple[list[str], list[str]]:
@@ -166,28 +203,35 @@ class Slha:
     def _spinfo(self, key: int) -> list[list[str]]:
         return [words for block in self.blocks if block.name == "SPINFO" for words in block.fields((key,))]
 
-    def _entry(self, block: str, key: Key, q: float | None) -> list[str]:
+    def _entries(self, block: str, key: Key, q: float | None) -> list[list[str]]:
+        """What stands at a key: the fields of every line that is meant, those of the first block of them first."""
         same = [b for b in self.blocks if b.name == block.upper()]
         if not same:
             names = sorted({b.name for b in self.blocks})
             raise SlhaError(f"no block {block.upper()}; there are {', '.join(names)[:200]}."
-                            + did_you_mean(block.upper(), names))
+                            + did_you_mean(block.upper(), names) + self._about_the_end())
         if q is not None:
             same = [b for b in same if b.q is not None and math.isclose(b.q, q, rel_tol=1e-3)]
             if not same:
-                raise SlhaError(f"block {block.upper()} is not there at Q = {q:g} GeV")
+                raise SlhaError(f"block {block.upper()} is not there at Q = {q:g} GeV{self._about_the_end()}")
+        found: list[list[str]] = []
+        scale: float | None = None
         for b in same:
-            if not key and b.lines:
-                return b.lines[0]
-            if found := b.fields(key):
-                return found[0]
-        raise SlhaError(f"block {block.upper()} has no entry {_show(key)}")
+            lines = b.fields(key) if key else b.lines[:1]
+            if lines and (not found or b.q == scale):
+                found, scale = found + lines, b.q
+        if not found:
+            raise SlhaError(f"block {block.upper()} has no entry {_show(key)}{self._about_the_end()}")
+        return found
+
+    def _about_the_end(self) -> str:
+        return f"; the file ends in the middle of a line: {self.cut!r}" if self.cut else ""
 
     def _decay(self, pdg: int) -> Decay:
         for decay in self.decays:
             if decay.pdg == pdg:
                 return decay
-        raise SlhaError(f"no DECAY of {pdg}")
+        raise SlhaError(f"no DECAY of {pdg}{self._about_the_end()}")
 
 
 def number(word: str, where: str = "") -> float:
@@ -210,7 +254,9 @@ def number(word: str, where: str = "") -> float:
     except ValueError:
         pass
     if _NUMBER.fullmatch(word):
-        return float(_BARE_EXPONENT.sub(r"\1e\2", word.replace("D", "E").replace("d", "e")))
+        return float(word.replace("D", "E").replace("d", "e"))
+    if (match := _BARE_EXPONENT.fullmatch(word)) and match[1].strip("+-."):
+        return float(f"{match[1]}e{match[2]}")
     if _NOT_A_NUMBER.fullmatch(word):
         return math.nan
     if match := _INFINITE.fullmatch(word):
@@ -246,6 +292,10 @@ def _decay(words: list[str]) -> Decay:
     if len(words) < 3 or not _INTEGER.fullmatch(words[1]):
         raise SlhaError(f"{' '.join(words)[:60]!r}: a DECAY line is DECAY, a PDG number and a width")
     return Decay(int(words[1]), words[2])
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or (math.isnan(a) and math.isnan(b))
 
 
 def _same_index(word: str, index: str) -> bool:

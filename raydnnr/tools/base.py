@@ -11,9 +11,12 @@ from __future__ import annotations
 import abc
 import math
 import re
+import shutil
+import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import ClassVar, Protocol, runtime_checkable
@@ -59,16 +62,24 @@ class Tool(abc.ABC):
     Attributes:
         name: What observables call it.
         conditions: Must hold after it ran and its observables were read, else the point is invalid.
+        run_if: The tool runs only where this holds, an expression over what is known before it; None: always. Where it
+            does not, the tool is skipped: its observables are NaN, which makes the point neither invalid nor failed,
+            and its conditions are not asked. As any NaN, they cost the maximum loss unless their likelihood is
+            ``off``.
         timeout_s: Longest one run may take.
         memory_limit_gib: Address space of its process, GiB; None: no limit. A code beyond it sees allocations fail.
+        environment: Variables to set beside the inherited ones. OMP_NUM_THREADS and its like are 1 unless set here.
     """
 
+    citations: ClassVar[tuple[str, ...]] = ()  # what to cite: keys of `raydnnr.references`, or whole BibTeX entries
     default_source: ClassVar[bool] = False  # whether an observable without ``from`` may be meant to come from it
 
     name: str
     conditions: tuple[Expression, ...] = ()
+    run_if: Expression | None = None
     timeout_s: float = 600.0
     memory_limit_gib: float | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", self.name):
@@ -76,6 +87,9 @@ class Tool(abc.ABC):
         conditions = [self.conditions] if isinstance(self.conditions, str | Expression) else self.conditions
         parsed = tuple(Expression(c) if isinstance(c, str) else c for c in conditions)
         object.__setattr__(self, "conditions", parsed)
+        if isinstance(self.run_if, str):
+            object.__setattr__(self, "run_if", Expression(self.run_if))
+        object.__setattr__(self, "environment", _checked_environment(self.environment))
         self._need_positive("timeout_s", self.timeout_s)
         if self.memory_limit_gib is not None:
             self._need_positive("memory_limit_gib", self.memory_limit_gib)
@@ -126,9 +140,17 @@ class Tool(abc.ABC):
         """
         return None
 
+    def columns(self) -> tuple[str, ...]:
+        """Observables it has by itself: they are columns of the table without being asked for."""
+        return ()
+
     def uses(self, names: Iterable[str]) -> set[str]:
         """Those of ``names`` it may use. All of them where that cannot be known."""
         return set(names)
+
+    def describe(self) -> str:
+        """What it runs, for people."""
+        return type(self).__name__
 
     def keeps(self, status: Status | None) -> bool:
         """Whether files of a point that ended like this are kept; None: of any point."""
@@ -138,9 +160,52 @@ class Tool(abc.ABC):
         """What the last run left in the slot and is worth keeping, by file name."""
         return {}
 
+    def _common_fingerprint(self) -> dict[str, object]:
+        """What every tool has of physics; ``run_if`` only where there is one."""
+        common: dict[str, object] = {"conditions": [c.text for c in self.conditions]}
+        return common if self.run_if is None else {**common, "run_if": self.run_if.text}
+
     def _need_positive(self, key: str, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
             raise ConfigError(f"{key}: got {value!r}; use a number > 0")
+
+
+def _checked_environment(variables: object) -> dict[str, str]:
+    """Variables with texts for numbers; what no environment can hold is refused."""
+    if not isinstance(variables, Mapping):
+        raise ConfigError(f"environment: got {variables!r}; use a table such as {{ LHAPDF_DATA_PATH = '/data/pdf' }}")
+    for name, value in variables.items():
+        if not isinstance(name, str) or not name or "=" in name or "\0" in name:
+            raise ConfigError(f"environment: {name!r} cannot name a variable")
+        if isinstance(value, bool) or not isinstance(value, str | int | float) or "\0" in str(value):
+            raise ConfigError(f"environment.{name}: got {value!r}; use a text or a number")
+    return {name: str(value) for name, value in variables.items()}
+
+
+Trial = Callable[[Mapping[str, float]], Mapping[str, float]]
+
+
+class Solver(Tool):
+    """A tool that tries those after it before it answers; then they run once more, with its answer."""
+
+    @property
+    @abc.abstractmethod
+    def wanted(self) -> frozenset[str]:
+        """The observables of later tools that it must see: it tries all tools up to the last of them."""
+
+    @abc.abstractmethod
+    def run_ahead(self, point: Mapping[str, float], trial: Trial) -> Result:
+        """Find an answer.
+
+        Args:
+            point: As for `run`.
+            trial: Runs the later tools with some values added to the point, without regard to ``valid`` and
+                conditions; all that is known then, by name. It raises like `run`.
+        """
+
+    def run(self, point: Mapping[str, float], slot: Slot) -> Result:
+        """Not called: a toolchain calls `run_ahead`."""
+        raise AssertionError("a solver runs in a toolchain")
 
 
 @runtime_checkable
@@ -155,17 +220,21 @@ class VectorizedTool(Protocol):
         ...
 
 
+Watch = Callable[[Tool, float | None], None]  # a tool that has run, and its seconds; None: it was skipped
+
+
 @dataclass(frozen=True)
 class ChainResult:
     """One point through all tools.
 
-    ``values`` (K,): NaN where not computed. ``files``: kept output, by name.
+    ``values`` (K,): NaN where not computed. ``files``: kept output, by name. ``seconds``: of each tool that ran.
     """
 
     values: Array
     status: Status
     reason: str
     files: Mapping[str, bytes]
+    seconds: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -180,10 +249,15 @@ class ChainResults:
 
 @dataclass(frozen=True)
 class _Stage:
-    """A tool (None: before the first) and the observables that are known after it, with their columns."""
+    """A tool (None: before the first) and the observables that are known after it, with their columns.
+
+    ``ahead``: the stages that a `Solver` tries.
+    """
 
     tool: Tool | None
     observables: tuple[tuple[int, Observable], ...]
+    ahead: tuple[_Stage, ...] = ()
+
 
 @dataclass(frozen=True)
 class Toolchain:
@@ -192,7 +266,9 @@ class Toolchain:
     For each tool: run it; in the order of the configuration, read its observables and compute those that have an
     expression whose names are now known; check its conditions. The chain stops with `Status.INVALID` at a derived
     value that is not finite, an observable outside its ``valid`` range, an observable that is not finite (unless its
-    likelihood is ``off``), a condition that is not met, or `InvalidPoint`; with `Status.FAILED` when a code broke.
+    likelihood is ``off``), a condition that is not met, or `InvalidPoint`; with `Status.FAILED` when a code broke. A
+    tool whose ``run_if`` does not hold is skipped: its observables, and expressions that are NaN because of them, are
+    NaN without a word.
 
     Later tools see the observables of earlier ones beside the parameters, and the files earlier tools left in the
     scratch directory.
@@ -211,15 +287,15 @@ class Toolchain:
 
     @property
     def vectorized(self) -> bool:
-        """Whether all tools take many points in one call."""
-        return all(isinstance(tool, VectorizedTool) and tool.vectorized for tool in self.tools)
+        """Whether all tools take many points in one call, whatever the points."""
+        return all(isinstance(t, VectorizedTool) and t.vectorized and t.run_if is None for t in self.tools)
 
     def check(self) -> list[str]:
         """What is missing on this machine, as sentences."""
         return [f"tools.{tool.name}: {problem}" for tool in self.tools for problem in tool.check()]
 
-    def evaluate(self, x: Array, slot: Slot) -> ChainResult:
-        """One point ``x`` (P,) through the tools.
+    def evaluate(self, x: Array, slot: Slot, watch: Watch | None = None) -> ChainResult:
+        """One point ``x`` (P,) through the tools; ``watch`` is told of each, with its files still there.
 
         Raises:
             WorkerDied: The process that ran a Python function ended; the same point may be tried again.
@@ -227,13 +303,16 @@ class Toolchain:
         values = np.full(len(self.observables), np.nan)
         kept: list[tuple[Tool, dict[str, bytes]]] = []
         status, reason = Status.OK, ""
+        skipped: set[str] = set()
+        seconds: dict[str, float] = {}
         tool: Tool | None = None
         try:
             slot.empty()
             point = self._point(x)
             for stage in self.stages:
                 tool = stage.tool
-                _run_stage(stage, point, values, slot)
+                with _timed(tool, point, seconds, watch):
+                    _run_stage(stage, point, values, skipped, slot)
                 _keep(tool, slot, kept)
         except WorkerDied:
             raise
@@ -245,7 +324,7 @@ class Toolchain:
             status, reason = Status.FAILED, broken(tool.name if tool else "derived", error)
             _keep(tool, slot, kept)
         files = {name: data for t, some in kept if t.keeps(status) for name, data in some.items()}
-        return ChainResult(values, status, reason[:MAX_REASON], files)
+        return ChainResult(values, status, reason[:MAX_REASON], files, seconds)
 
     def evaluate_many(self, x: Array, slot: Slot) -> ChainResults:
         """Points ``x`` (n, P) through tools that are all vectorised. A bad point costs no other one."""
@@ -288,6 +367,8 @@ def _stages(chain: Toolchain) -> tuple[_Stage, ...]:
     for tool in (None, *chain.tools):
         if tool is not None:
             tool.prepare(known)
+            if tool.run_if is not None:
+                tool.run_if.check(known, f"tools.{tool.name}.run_if (known before this tool)")
         here = []
         for k, o in left:
             if (o.source.tool == tool.name if tool else False) if o.source else _computable(o, known):
@@ -303,7 +384,22 @@ def _stages(chain: Toolchain) -> tuple[_Stage, ...]:
             raise ConfigError(f"observables.{o.name}.from: no tool is named {o.source.tool!r}")
         if o.expression is not None:
             o.expression.check(known, f"observables.{o.name}.expression")
+    for k in reversed(range(len(stages))):  # from the last: a solver may try another one
+        stages[k] = replace(stages[k], ahead=_ahead(stages[k].tool, stages[k + 1 :]))
     return tuple(stages)
+
+
+def _ahead(tool: Tool | None, later: Sequence[_Stage]) -> tuple[_Stage, ...]:
+    """The stages that a solver tries: up to the one that has the last observable it wants."""
+    if not isinstance(tool, Solver):
+        return ()
+    missing = set(tool.wanted)
+    for k, stage in enumerate(later):
+        missing -= {o.name for _, o in stage.observables}
+        if not missing:
+            return tuple(later[: k + 1])
+    raise ConfigError(f"tools.{tool.name}: no tool after it gives the observable {', '.join(sorted(missing))}, which "
+                      "it needs; put it before the tool that does")
 
 
 def _computable(o: Observable, known: set[str]) -> bool:
@@ -317,23 +413,100 @@ def _keep(tool: Tool | None, slot: Slot, kept: list[tuple[Tool, dict[str, bytes]
 
 # ---- one point
 
-def _run_stage(stage: _Stage, point: dict[str, float], values: Array, slot: Slot) -> None:
-    """Run a tool on a point; add its observables to ``point`` and ``values``."""
+def _run_stage(stage: _Stage, point: dict[str, float], values: Array, skipped: set[str], slot: Slot) -> None:
+    """Run a tool on a point; add its observables to ``point`` and ``values``; those skipped to ``skipped``."""
     tool = stage.tool
-    result = tool.run(point, slot) if tool else Result()
+    runs = _runs(tool, point)
+    result = _answer(stage, point, slot) if tool and runs else Result()
     for k, o in stage.observables:
         if o.source is not None and tool is not None:
-            value = tool.read(result, o.source)
+            value = tool.read(result, o.source) if runs else math.nan
+            absent = not runs
         elif o.expression is not None:
             value = float(o.expression.evaluate(point))
+            absent = math.isnan(value) and not skipped.isdisjoint(o.expression.names)
         point[o.name] = values[k] = value
+        if absent:
+            skipped.add(o.name)
+            continue
         if not math.isfinite(value) and not isinstance(o.likelihood, Off):
             raise InvalidPoint(_not_finite(o.name, value))
         if o.valid is not None and not o.valid[0] <= value <= o.valid[1]:
             raise InvalidPoint(_outside(o, value))
-    for condition in tool.conditions if tool else ():
+    for condition in tool.conditions if tool and runs else ():
         if not _holds(float(condition.evaluate(point))):
             raise InvalidPoint(_not_met(condition))
+
+
+@contextmanager
+def _timed(tool: Tool | None, point: Mapping[str, float], seconds: dict[str, float], watch: Watch | None
+           ) -> Iterator[None]:
+    """Note how long a tool takes that is not skipped, its observables included, however it ends."""
+    runs, start = tool is not None and _runs(tool, point), time.perf_counter()
+    try:
+        yield
+    finally:
+        if tool is not None and runs:
+            seconds[tool.name] = time.perf_counter() - start
+        if tool is not None and watch is not None:
+            watch(tool, seconds.get(tool.name))
+
+
+def _runs(tool: Tool | None, point: Mapping[str, float]) -> bool:
+    return tool is None or tool.run_if is None or _holds(float(tool.run_if.evaluate(point)))
+
+
+def _answer(stage: _Stage, point: Mapping[str, float], slot: Slot) -> Result:
+    """What the tool of a stage makes of a point."""
+    if stage.tool is None:
+        return Result()
+    if not isinstance(stage.tool, Solver):
+        return stage.tool.run(point, slot)
+    rehearsal = _Rehearsal(stage, point, slot)
+    try:
+        return stage.tool.run_ahead(point, rehearsal)
+    finally:
+        rehearsal.close()
+
+
+def _value(tool: Tool | None, result: Result, o: Observable, point: Mapping[str, float]) -> float:
+    """An observable, read or computed."""
+    if o.source is not None and tool is not None:
+        return tool.read(result, o.source)
+    return float(o.expression.evaluate(point)) if o.expression is not None else math.nan
+
+
+class _Rehearsal:
+    """The tools after a solver, run as often as it likes; each time on the files that were there before."""
+
+    def __init__(self, stage: _Stage, point: Mapping[str, float], slot: Slot) -> None:
+        self._stage, self._point, self._slot = stage, point, slot
+        self._before = slot.scratch.with_name(f"{slot.scratch.name}.before-{stage.tool.name if stage.tool else ''}")
+        shutil.rmtree(self._before, ignore_errors=True)
+        shutil.copytree(slot.scratch, self._before, symlinks=True)
+
+    def __call__(self, values: Mapping[str, float]) -> Mapping[str, float]:
+        """All that is known with these values. Raises like `Tool.run`."""
+        self._restore()
+        point = {**self._point, **values}
+        for _, o in self._stage.observables:
+            if o.expression is not None:
+                point[o.name] = float(o.expression.evaluate(point))
+        for stage in self._stage.ahead:
+            runs = _runs(stage.tool, point)
+            result = _answer(stage, point, self._slot) if runs else Result()
+            for _, o in stage.observables:
+                point[o.name] = _value(stage.tool, result, o, point) if runs or o.source is None else math.nan
+        return point
+
+    def close(self) -> None:
+        """Leave the scratch directory as it was found."""
+        self._restore()
+        shutil.rmtree(self._before, ignore_errors=True)
+
+    def _restore(self) -> None:
+        self._slot.empty()
+        shutil.copytree(self._before, self._slot.scratch, symlinks=True, dirs_exist_ok=True)
 
 
 def _not_finite(name: str, value: float) -> str:

@@ -111,6 +111,16 @@ def main() -> None:
 
 def finish(groups: set[int], folders: set[str], processes: dict[int, bytes]) -> None:
     """End these processes, all of these groups and all marked with these folders; remove the folders."""
+    end(groups, folders, processes)
+    import shutil
+
+    for folder in folders:
+        if os.path.basename(folder).startswith(PREFIX) and not os.path.islink(folder):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def end(groups: set[int], folders: set[str], processes: dict[int, bytes]) -> None:
+    """End these processes, all of these groups and all marked with these folders."""
     deadline = time.monotonic() + GRACE_S
     _signal_all(groups, folders, _TERM)
     _signal_processes(processes, _TERM)
@@ -122,11 +132,6 @@ def finish(groups: set[int], folders: set[str], processes: dict[int, bytes]) -> 
     for _ in range(2):  # a second look: for what was only being born at the first
         _signal_all(groups, folders, _KILL)
         time.sleep(0.1)
-    import shutil
-
-    for folder in folders:
-        if os.path.basename(folder).startswith(PREFIX) and not os.path.islink(folder):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _note(line: bytes, groups: set[int], processes: dict[int, bytes], folders: set[str]) -> None:

@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from raydnnr.tools.fit import Fit
+from raydnnr.tools.flavio import Flavio
+from raydnnr.tools.gm2calc import Gm2Calc
+from raydnnr.tools.lilith import Lilith
+from raydnnr.tools.micromegas import Micromegas
 from raydnnr.tools.python_function import PythonFunction
 from raydnnr.tools.slha_command import SlhaCommand
+from raydnnr.tools.softsusy import Softsusy
+from raydnnr.tools.spheno import Spheno
+from raydnnr.tools.superiso import SuperIso
+from raydnnr.tools.text_command import TextCommand
 
-KINDS: dict[str, type] = {"slha": SlhaCommand, "python": PythonFunction}
+KINDS: dict[str, type] = {
+    "slha": SlhaCommand, "python": PythonFunction, "command": TextCommand,
+    "spheno": Spheno, "softsusy": Softsusy, "gm2calc": Gm2Calc, "superiso": SuperIso, "micromegas": Micromegas,
+    "flavio": Flavio, "lilith": Lilith,
+    "fit": Fit,
+}

@@ -117,7 +117,11 @@ class PythonFunction(Tool):
     def fingerprint(self) -> Mapping[str, object]:
         """The function's name, and a hash of the code of its module (a given function: of its own), less comments."""
         return {"kind": "python", "function": self._label, "source": _hash_of_source(self.function, self.path),
-                "conditions": [c.text for c in self.conditions]}
+                **self._common_fingerprint(), **({"environment": dict(self.environment)} if self.environment else {})}
+
+    def describe(self) -> str:
+        """The function."""
+        return self._label
 
     def run(self, point: Mapping[str, float], slot: Slot) -> PythonResult:
         """Call the function with one point."""
@@ -150,7 +154,8 @@ class PythonFunction(Tool):
 
     def _worker(self, slot: Slot) -> WorkerProcess:
         memory = None if self.memory_limit_gib is None else int(self.memory_limit_gib * GIB)
-        worker = slot.resident(self.name, lambda: WorkerProcess(self.name, self.function, self.path, memory, slot))
+        worker = slot.resident(self.name, lambda: WorkerProcess(self.name, self.function, self.path, memory, slot,
+                                                                self.environment))
         assert isinstance(worker, WorkerProcess)
         return worker
 

@@ -8,7 +8,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,14 @@ class WorkerProcess:
         path: Folders to import from, before ours.
         memory_bytes: Limit of its address space, or None.
         slot: Where it works; it stays until the slot closes.
+        variables: To set in its environment.
 
     Raises:
         CannotStart: The function cannot be imported, or Python not started.
     """
 
     def __init__(self, name: str, function: str | Callable[..., Any], path: Sequence[str], memory_bytes: int | None,
-                 slot: Slot) -> None:
+                 slot: Slot, variables: Mapping[str, str] | None = None) -> None:
         self._name = name
         self._log = slot.log(name)
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
@@ -58,7 +59,8 @@ class WorkerProcess:
             try:
                 self._child = Child(
                     [sys.executable, "-P", "-m", "raydnnr.tools.worker", *map(str, their_fds)],
-                    cwd=slot.scratch, env=process.environment(slot.mark, {"PYTHONPATH": _python_path()}), groups=slot,
+                    cwd=slot.scratch, groups=slot,
+                    env=process.environment(variables or {}, slot.mark, {"PYTHONPATH": _python_path()}),
                     stdout=self._log_file, stderr=self._log_file, pass_fds=their_fds,
                 )
             except OSError as error:

@@ -81,7 +81,7 @@ def test_fortran_drops_the_letter_of_a_long_exponent(mantissa, exponent, sign):
 
 @pytest.mark.parametrize(("word", "value"), [
     ("1.0D+03", 1000.0), ("-.5d-1", -0.05), ("5.", 5.0), (".5", 0.5), ("+3", 3.0), ("0.148232-104", 1.48232e-105),
-    ("1E2", 100.0), ("1+2", 100.0), ("NaN", math.nan), ("nan", math.nan), ("-NaN", math.nan), ("NaN(0x8)", math.nan),
+    ("1E2", 100.0), ("-.1+102", -1e101), ("1.-103", 1e-103), ("NaN", math.nan), ("nan", math.nan), ("-NaN", math.nan), ("NaN(0x8)", math.nan),
     ("****", math.nan), ("*", math.nan), ("Infinity", math.inf), ("-Infinity", -math.inf), ("+Inf", math.inf),
     ("1.#INF", math.inf), ("-1.#IND", math.nan), ("1.#QNAN", math.nan), ("1e999", math.inf),
 ])
@@ -90,7 +90,8 @@ def test_numbers_as_codes_write_them(word, value):
 
 
 @pytest.mark.parametrize("word", ["", "1.2.3", "1_000", "0x10", "one", "1,5", "1E", "E5", "--1", "1.0E+", "1.0D", "+",
-                                  "-", ".", "1 2", "true", "1.2-", "1.2e5.", "\u0661", "\u221e", "1.0F3", "in", "na"])
+                                  "-", ".", "1 2", "true", "1.2-", "1.2e5.", "\u0661", "\u221e", "1.0F3", "in", "na",
+                                  "2-5", "1+2", "1.5-5", "1.5-1234", "2-105", ".-105", "."])
 def test_what_is_no_number_is_an_error_that_says_where(word):
     with pytest.raises(SlhaError, match="^block MASS entry 25: .* is not a number"):
         number(word, "block MASS entry 25")
@@ -183,12 +184,86 @@ def test_what_is_not_there_is_an_error_that_names_it(spectrum, block, key, words
     ("", "no block and no decay in 0 characters"), ("\n\n# nothing\n", "no block and no decay"),
     ("Segmentation fault\n", "stands before the first block"), ("  25 125.0\nBlock MASS\n", "before the first block"),
     ("Block\n", "without a name"), ("DECAY 25\n", "a DECAY line is"), ("DECAY h 1.0\n", "a DECAY line is"),
-    ("Block MASS Q= abc\n", "scale of block MASS"), ("Block MASS\n 25 125.0", "ends in the middle of a line"),
+    ("Block MASS Q= abc\n", "scale of block MASS"),
     ("<html>\n", "before the first block"),
 ])
 def test_what_is_not_slha_is_an_error(text, words):
     with pytest.raises(SlhaError, match=words):
         Slha.parse(text)
+
+
+def test_a_last_line_without_its_end_is_there_only_if_a_comment_closes_it():
+    """A Python script may write no last line end; a killed code may stop within a number."""
+    assert Slha.parse("Block MASS\n 25 125.0\n 35 400.0").get("MASS", [25]) == 125.0
+    assert Slha.parse("Block MASS\n 25 125.0  # h").get("MASS", [25]) == 125.0
+    with pytest.raises(SlhaError, match=r"no entry \[35\]; the file ends in the middle of a line: '35 400.0'"):
+        Slha.parse("Block MASS\n 25 125.0\n 35 400.0").get("MASS", [35])
+    with pytest.raises(SlhaError, match="no DECAY of 25; the file ends in the middle"):
+        Slha.parse("Block MASS\n 25 125.0\nDECAY 25 4.1E-0").width(25)
+
+
+def test_a_channel_that_is_missing_where_the_file_ends_is_not_absent():
+    text = "DECAY 25 4E-3\n 0.5 2 5 -5\nDECAY 36 1.0\n 0.6 2 5 -5\n 0.4 2 6 -6\n"
+    whole = Slha.parse(text)
+    assert whole.branching_ratio(36, [15, -15]) == whole.branching_ratio(25, [15, -15]) == 0.0
+    cut = Slha.parse(text[: text.index(" 0.4")])
+    assert cut.branching_ratio(36, [5, -5]) == 0.6
+    with pytest.raises(SlhaError, match=r"channels add up to 0.6: it may have been cut"):
+        cut.branching_ratio(36, [6, -6])
+    with pytest.raises(SlhaError, match="add up to 0: "):
+        Slha.parse("DECAY 36 1.0\n").branching_ratio(36, [6, -6])
+    assert Slha.parse("DECAY 36 0.0\n").branching_ratio(36, [6, -6]) == 0.0
+
+
+def test_a_channel_with_another_number_of_daughters_than_it_says_is_an_error():
+    with pytest.raises(SlhaError, match=r"DECAY 25: '0.5 3 5 -5' says 3 daughters and has 2"):
+        Slha.parse("DECAY 25 1.0\n 0.5 3 5 -5\n").branching_ratio(25, [5, -5])
+
+
+def test_what_is_there_twice_with_different_numbers_is_an_error():
+    same, other = "Block A\n 1 2.0\nBlock a\n 1 2.0D0\n", "Block A\n 1 2.0\nBlock a\n 1 3.0\n"
+    assert Slha.parse(same).get("A", [1]) == 2.0
+    with pytest.raises(SlhaError, match=r"block A entry \[1\] is there twice: 2.0 and 3.0"):
+        Slha.parse(other).get("A", [1])
+    with pytest.raises(SlhaError, match="twice"):
+        Slha.parse("Block A Q= 1\n 1 2\n 1 3\nBlock A Q= 2\n 1 2\n").get("A", [1])
+    assert Slha.parse("Block A Q= 1\n 1 2\nBlock A Q= 2\n 1 3\n").get("A", [1]) == 2.0
+
+
+ADDRESSES = [("MASS", (25,)), ("MASS", (35,)), ("MASS", (1000022,)), ("NMIX", (1, 1)), ("NMIX", (1, 2)), ("ALPHA", ()),
+             ("HMIX", (1,)), ("YU", (3, 3))]
+DECAYS = [(25, (5, -5)), (25, (24, -24)), (25, (3, 11, -11, 22)), (25, (11, -11, 22)), (1000022, (1, -1))]
+
+
+def numbers(spectrum: Slha) -> dict[object, float | None]:
+    """All that can be asked of a spectrum; None for what is refused."""
+    asked = {a: (lambda a=a: spectrum.get(*a)) for a in ADDRESSES}
+    asked |= {("HMIX", (1,), 1000.0): lambda: spectrum.get("HMIX", (1,), q=1000.0)}
+    asked |= {d: (lambda d=d: spectrum.branching_ratio(*d)) for d in DECAYS}
+    asked |= {pdg: (lambda pdg=pdg: spectrum.width(pdg)) for pdg in (25, 1000022)}
+    answers: dict[object, float | None] = {}
+    for what, ask in asked.items():
+        try:
+            answers[what] = ask()
+        except SlhaError:
+            answers[what] = None
+    return answers
+
+
+@pytest.mark.parametrize("text", [SPECTRUM, SPECTRUM.replace("2.10E-01", "3.60E-01")], ids=["as it is", "complete"])
+def test_a_file_that_was_cut_anywhere_gives_no_wrong_number(text):
+    text = text.partition("XSECTION")[0]
+    whole = numbers(Slha.parse(text + "Block END\n"))
+    told = 0
+    for end in range(len(text)):
+        try:
+            cut = numbers(Slha.parse(text[:end]))
+        except SlhaError:
+            continue
+        wrong = {what: value for what, value in cut.items() if value is not None and value != whole[what]}
+        assert not wrong, (end, wrong)
+        told += sum(value is not None for value in cut.values())
+    assert told > 1000
 
 
 @given(st.binary(max_size=300))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from raydnnr.errors import ConfigError
 from raydnnr.evaluation import Status
 from raydnnr.kinds import build
+from raydnnr.references import ENTRIES
 from raydnnr.tools.base import Tool, VectorizedTool
 from raydnnr.tools.kinds import KINDS
 from raydnnr.tools.python_function import PythonFunction, PythonSource
@@ -24,14 +26,38 @@ CARD = "Block MINPAR\n 1 m0\n 3 tanb\n"
 def settings(tmp_path):
     """Settings of each kind, as a file in ``tmp_path`` would hold them, and an address of an observable."""
     (tmp_path / "card.in").write_text(CARD)
+    (tmp_path / "card.txt").write_text("m0 {{ m0 }}\ntanb {{ tanb }}\n")
+    (tmp_path / "Lilith-2").mkdir()
     return {
         "slha": {"name": "spectrum", "command": ["./code", "{input}", "{output}"], "template": "card.in",
                  "conditions": ["mh > 100"], "timeout_s": 60, "environment": {"OMP_NUM_THREADS": 2}},
         "python": {"name": "mine", "function": "mymodel:observables", "vectorized": True, "memory_limit_gib": 2},
+        "fit": {"name": "ewsb", "solve": {"mu": {"low": 100, "high": 2000}},
+                "targets": {"mZ": {"value": 91.19, "tolerance": 0.01}}},
+        "command": {"name": "relic", "command": ["./code", "{m0}", "{input}"], "template": "card.txt"},
+        "spheno": {"name": "spectrum", "program": "./SPheno", "template": "card.in"},
+        "softsusy": {"name": "spectrum", "program": "./softpoint.x", "template": "card.in",
+                     "invalid_warnings": ["LSP"]},
+        "gm2calc": {"name": "gm2", "program": "gm2calc.x"},
+        "superiso": {"name": "flavour", "program": "./slha.x", "input_file": "output.slha"},
+        "micromegas": {"name": "relic", "program": "./main", "template": "card.txt", "input_file": "data.par"},
+        "flavio": {"name": "flavio", "coefficients": {"C9_bsmumu": "m0 / 1e3"}, "scale": 4.8},
+        "lilith": {"name": "higgs", "folder": "Lilith-2", "template": "card.txt"},
     }
 
 
-ADDRESSES = {"slha": {"tool": "spectrum", "block": "MASS", "key": [25]}, "python": {"tool": "mine"}}
+ADDRESSES = {
+    "slha": {"tool": "spectrum", "block": "MASS", "key": [25]}, "python": {"tool": "mine"},
+    "fit": {"tool": "ewsb", "key": "mu"},
+    "command": {"tool": "relic", "pattern": r"omega = (\S+)"},
+    "spheno": {"tool": "spectrum", "block": "MASS", "key": [25]},
+    "softsusy": {"tool": "spectrum", "block": "MASS", "key": [25]},
+    "gm2calc": {"tool": "gm2", "block": "GM2CalcOutput", "key": [0]},
+    "superiso": {"tool": "flavour", "quantity": "BR(b->s gamma)"},
+    "micromegas": {"tool": "relic", "quantity": "omega"},
+    "flavio": {"tool": "flavio", "prediction": "BR(Bs->mumu)"},
+    "lilith": {"tool": "higgs", "key": "minus_2_log_l"},
+}
 
 
 def make(kind: str, settings: dict, folder: Path) -> Tool:
@@ -46,8 +72,7 @@ def test_no_kind_dodges_this_suite(settings):
 def test_tools_are_frozen_hashable_and_travel_without_their_files(kind, settings, tmp_path):
     tool = make(kind, settings, tmp_path)
     parcel = cloudpickle.dumps(tool)
-    for file in tmp_path.iterdir():
-        file.unlink()
+    shutil.rmtree(tmp_path)
 
     assert cloudpickle.loads(parcel) == tool
     assert len({tool, cloudpickle.loads(parcel)}) == 1
@@ -60,7 +85,9 @@ def test_fingerprints_are_json_and_do_not_know_the_machine(kind, settings, tmp_p
     tool = make(kind, settings, tmp_path)
     other = tmp_path / "copied"
     other.mkdir()
-    (other / "card.in").write_text(CARD)
+    for card in ("card.in", "card.txt"):
+        (other / card).write_text((tmp_path / card).read_text())
+    (other / "Lilith-2").mkdir()
     quick = {kind: {**settings[kind], "timeout_s": 1}}
 
     assert json.loads(json.dumps(tool.fingerprint())) == make(kind, quick, other).fingerprint()
@@ -73,8 +100,35 @@ def test_addresses(kind, settings, tmp_path):
     assert source.tool == tool.name
     assert source == tool.address(dict(ADDRESSES[kind]), "mh") and hash(source)
     assert repr(tmp_path) not in repr(source)
-    with pytest.raises(ConfigError, match="observables.mh.from: no setting 'keey'.*Did you mean 'key'"):
-        tool.address({**ADDRESSES[kind], "keey": 1}, "mh")
+    with pytest.raises(ConfigError, match="observables.mh.from: no setting '[a-z]+y'.*Did you mean '[a-z]+'"):
+        tool.address({**ADDRESSES[kind], f"{list(ADDRESSES[kind])[-1]}y": 1}, "mh")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_source_is_written_to_a_file_and_read_again(kind, settings, tmp_path):
+    tool = make(kind, settings, tmp_path)
+    source = tool.address(ADDRESSES[kind], "mh")
+    own = {f.name: getattr(source, f.name) for f in fields(source)}
+    assert tool.address({key: value for key, value in own.items() if value is not None}, "mh") == source
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_to_cite_is_known(kind):
+    assert set(KINDS[kind].citations) <= ENTRIES.keys()
+    assert KINDS[kind].citations or kind in {"slha", "command", "python", "fit"}
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "fit"])  # its tools have their own
+def test_variables_and_run_if_are_settings_of_every_kind(kind, settings, tmp_path):
+    plain = make(kind, settings, tmp_path).fingerprint()
+    settings[kind] |= {"environment": {"A_PATH": "/data", "N": 2}, "run_if": "m0 > 7"}
+    tool = make(kind, settings, tmp_path)
+    assert tool.environment == {"A_PATH": "/data", "N": "2"} and tool.run_if.text == "m0 > 7"
+    assert tool.fingerprint() != plain
+    for bad in ({"A": True}, {"A": [1]}, {"": "x"}, {"A=B": "x"}, {"A": "x\0"}):
+        settings[kind]["environment"] = bad
+        with pytest.raises(ConfigError, match="environment"):
+            make(kind, settings, tmp_path)
 
 
 @pytest.mark.parametrize("kind", KINDS)

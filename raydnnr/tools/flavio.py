@@ -1,0 +1,148 @@
+"""flavio: flavour observables as functions of Wilson coefficients, in process."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, ClassVar
+
+from raydnnr.errors import ConfigError, InvalidPoint, did_you_mean
+from raydnnr.evaluation import Source
+from raydnnr.expressions import Expression
+from raydnnr.tools.base import Result
+from raydnnr.tools.package_tool import PackageTool
+from raydnnr.tools.slot import Slot
+
+_KEYS = ("prediction", "args")
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """``{prediction = "<Rmue>(B+->Kll)", args = [1.1, 6.0]}``: an observable by flavio's name, and its arguments."""
+
+    tool: str
+    prediction: str
+    args: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Coefficients(Result):
+    """A point's Wilson coefficients, and the slot whose process predicts from them."""
+
+    values: Mapping[str, float]
+    slot: Slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flavio(PackageTool):
+    """flavio (with ``particle<1``), imported once in each slot: 5 to 10 s and 0.8 GB.
+
+    An observable is predicted when it is read, in the order of the configuration: where a cheap one is outside its
+    ``valid`` range, the dear ones after it are not computed. flavio's parameters stay at their central values.
+
+    A point is *invalid* where a coefficient or a prediction is not a number; what flavio raises makes it *failed*.
+
+    Attributes:
+        coefficients: New-physics parts of Wilson coefficients, by name, as expressions over what is known of the point.
+            Names that end in ``.im`` are imaginary parts.
+        scale: Where they are given, GeV.
+        eft, basis: In which effective theory and basis of the WCxf standard.
+        timeout_s: Of one prediction.
+    """
+
+    word: ClassVar[str] = "flavio"
+    answered_by: ClassVar[str] = "raydnnr.tools.flavio:predict"
+    citations: ClassVar[tuple[str, ...]] = ("Straub:2018kue", "Aebischer:2018bkb")
+
+    coefficients: Mapping[str, str] = field(hash=False)
+    scale: float
+    eft: str = "WET"
+    basis: str = "flavio"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._need_positive("scale", self.scale)
+        if not isinstance(self.coefficients, Mapping) or not self.coefficients:
+            raise ConfigError(f"coefficients: got {self.coefficients!r}; use a table such as {{ C9_bsmumu = 'c9' }}")
+        texts = {}
+        for name, text in self.coefficients.items():
+            try:
+                texts[name] = Expression(text if isinstance(text, str) else repr(text)).text
+            except ConfigError as error:
+                raise ConfigError(f"coefficients.{name}: {error}") from None
+        object.__setattr__(self, "coefficients", texts)
+
+    def address(self, settings: Mapping[str, object], observable: str) -> Source:
+        """``{prediction = "BR(Bs->mumu)"}``, with ``args`` where it has arguments: bins in q² (GeV²), masses."""
+        where = f"observables.{observable}.from"
+        for key in settings:
+            if key not in (*_KEYS, "tool"):
+                raise ConfigError(f"{where}: no setting {key!r} for flavio; it accepts tool, {', '.join(_KEYS)}."
+                                  + did_you_mean(key, _KEYS))
+        name, args = settings.get("prediction"), settings.get("args", [])
+        if not isinstance(name, str) or not name:
+            raise ConfigError(f"{where}.prediction: got {name!r}; use flavio's name, such as 'BR(Bs->mumu)'")
+        if not isinstance(args, list | tuple) or any(type(a) not in (int, float) for a in args):
+            raise ConfigError(f"{where}.args: got {args!r}; use a list of numbers")
+        return Prediction(self.name, name, tuple(float(a) for a in args))
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Check the expressions of the coefficients."""
+        known = list(names)
+        for name, expression in self._expressions.items():
+            expression.check(known, f"tools.{self.name}.coefficients.{name}")
+
+    def uses(self, names: Iterable[str]) -> set[str]:
+        """Those in the coefficients."""
+        return {name for e in self._expressions.values() for name in e.names}.intersection(names)
+
+    def fingerprint(self) -> Mapping[str, object]:
+        """Coefficients, scale and basis."""
+        return {"kind": self.word, "coefficients": dict(self.coefficients), **self._settings(),
+                **self._common_fingerprint()}
+
+    def run(self, point: Mapping[str, float], slot: Slot) -> Coefficients:  # type: ignore[override]
+        """The coefficients of the point; nothing is predicted yet."""
+        values = {name: float(e.evaluate(point)) for name, e in self._expressions.items()}
+        for name, value in values.items():
+            if not math.isfinite(value):
+                raise InvalidPoint(f"{self.name}: coefficient {name} is {value}")
+        return Coefficients(values, slot)
+
+    def read(self, result: Result, source: Source) -> float:
+        """Predict."""
+        assert isinstance(result, Coefficients) and isinstance(source, Prediction)
+        request = {**self._settings(), "coefficients": dict(result.values), "prediction": source.prediction,
+                   "args": list(source.args)}
+        return self.ask(result.slot, request)["value"]
+
+    @cached_property
+    def _expressions(self) -> dict[str, Expression]:
+        return {name: Expression(text) for name, text in self.coefficients.items()}
+
+    def _settings(self) -> dict[str, Any]:
+        return {"scale": self.scale, "eft": self.eft, "basis": self.basis}
+
+
+# ---- in the worker
+
+_last: dict[str, Any] = {}  # coefficients of the last point and what was made of them
+
+
+def predict(request: Mapping[str, Any]) -> dict[str, float]:
+    """One prediction; without a name of one, only the import."""
+    flavio = importlib.import_module("flavio")  # here: this module is read where flavio may not be
+    if "prediction" not in request:
+        return {}
+    key = (request["coefficients"], request["scale"], request["eft"], request["basis"])
+    if _last.get("key") != key:
+        complexes: dict[str, complex] = {}
+        for name, value in request["coefficients"].items():
+            real = name.removesuffix(".im")
+            complexes[real] = complexes.get(real, 0.0) + (1j * value if name.endswith(".im") else value)
+        wilson = importlib.import_module("wilson").Wilson(complexes, scale=key[1], eft=key[2], basis=key[3])
+        _last.update(key=key, wilson=wilson)
+    return {"value": float(flavio.np_prediction(request["prediction"], _last["wilson"], *request["args"]))}

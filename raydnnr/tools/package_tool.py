@@ -1,0 +1,60 @@
+"""PackageTool: a physics code that is a Python package, as the base of kinds. It lives in a process of the slot."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from raydnnr.errors import ToolFailure
+from raydnnr.tools.python_function import PythonFunction
+from raydnnr.tools.slot import ScratchRoot, Slot
+
+JsonValue = Any  # what JSON holds; the worker gets it as it is
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageTool(PythonFunction):
+    """A package that is imported once in a slot. Its process is asked by `ask`; data it reads stay there.
+
+    The function that answers gets a request, not a point; an empty one asks it to import what it needs and to read its
+    data, and is what `check` sends.
+    """
+
+    word: ClassVar[str]  # in ``kind = "..."``
+    answered_by: ClassVar[str]  # ``module:function``: request -> numbers
+    default_source: ClassVar[bool] = False
+
+    function: str | Callable[..., Any] = field(init=False, default="")
+    vectorized: bool = field(init=False, default=False)
+    path: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "function", self.answered_by)
+        super().__post_init__()
+
+    def check(self) -> list[str]:
+        """Import the package, and read its data, in a child process."""
+        if problems := super().check():
+            return problems
+        root = ScratchRoot.create()
+        slot = Slot(0, root)
+        try:
+            self.ask(slot, self._settings())
+        except ToolFailure as error:
+            return [str(error).removeprefix(f"{self.name}: ")]
+        finally:
+            slot.close()
+            root.close()
+        return []
+
+    def ask(self, slot: Slot, request: Mapping[str, JsonValue]) -> Mapping[str, float]:
+        """Numbers that the package gives. Raises like `run`."""
+        answer, _ = self._ask(slot, {"point": dict(request)}, memoryview(b""), self.timeout_s)
+        self._raise_unless_ok(answer)
+        values: Mapping[str, float] = answer["values"]
+        return values
+
+    def _settings(self) -> dict[str, JsonValue]:
+        """The part of a request that is the same for all points: enough to get ready."""
+        return {}
