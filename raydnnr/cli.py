@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 examples:
   raydnnr run configs/quickstart.toml
-  raydnnr check scan.toml
+  raydnnr check scan.toml --point random
   raydnnr status runs/quickstart
   raydnnr export runs/quickstart --good -o good.csv
 """
@@ -61,6 +61,10 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("config", metavar="CONFIG.toml")
     check.add_argument("--run-dir", metavar="DIR", help="check that this run directory can be used")
     check.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="overrides")
+    check.add_argument("--point", nargs="?", const="middle", metavar="WHICH",
+                       help="run one point, too, and tell all: middle (of the priors), random, best (of the scan so "
+                            "far), or values such as m0=500,tanb=10; what is not named is in the middle")
+    check.add_argument("--keep", metavar="FOLDER", help="copy the files of that point there")
     check.set_defaults(command=_check)
     status = commands.add_parser("status", help="where a scan stands, running or not")
     status.add_argument("run_dir", metavar="RUN_DIR", type=Path)
@@ -75,12 +79,30 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--good", action="store_true", help="good points only")
     export.add_argument("--format", default="", help="csv, parquet, getdist or slha; by default from the file's name")
     export.set_defaults(command=_export)
+    _add_bsmart(commands)
     return p
+
+
+def _add_bsmart(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The commands for those who come from BSMArt."""
+    translate = commands.add_parser("import-bsmart", help="make a configuration of a BSMArt JSON file")
+    translate.add_argument("source", metavar="SCAN.json", type=Path)
+    translate.add_argument("-o", "--output", metavar="CONFIG.toml", type=Path, help="by default beside the file")
+    translate.add_argument("--force", action="store_true", help="write over files that are there")
+    translate.set_defaults(command=_import_bsmart)
+    read = commands.add_parser("read-bsmart", help="make an evaluation table of the CSV files of a BSMArt run")
+    read.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="its folder, or a CSV file")
+    read.add_argument("-o", "--output", metavar="TABLE.parquet", type=Path, help="by default beside the folder")
+    read.add_argument("--json", metavar="SCAN.json", type=Path, dest="source", help="the input of the run, to score by")
+    read.set_defaults(command=_read_bsmart)
 
 
 def _check(arguments: argparse.Namespace) -> int:
     words = [arguments.config, "--check", *(w for s in arguments.overrides for w in ("--set", s))]
-    return run_main([*words, *(["--run-dir", arguments.run_dir] if arguments.run_dir else [])])
+    for option in ("run_dir", "point", "keep"):
+        if value := getattr(arguments, option):
+            words += [f"--{option.replace('_', '-')}", value]
+    return run_main(words)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -90,6 +112,24 @@ def _export(arguments: argparse.Namespace) -> int:
     print(f"{done.n_points} points written to {done.destination}{f' ({done.note})' if done.note else ''}",
           file=sys.stderr)
     return 0
+
+
+def _import_bsmart(arguments: argparse.Namespace) -> int:
+    from raydnnr.bsmart.commands import import_command
+
+    print(import_command(arguments.source, arguments.output, _say, force=arguments.force))
+    return 0
+
+
+def _read_bsmart(arguments: argparse.Namespace) -> int:
+    from raydnnr.bsmart.commands import read_command
+
+    print(read_command(arguments.run_dir, arguments.source, arguments.output, _say))
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -184,6 +224,8 @@ def _show(status: dict[str, Any]) -> None:
         rate = status["good"] / status["evaluations"] if status["evaluations"] else 0.0
         console.print(f"{status['evaluations']} evaluations: {status['good']} good ({100 * rate:.3g} %), "
                       f"{status['valid']} valid, {status['invalid']} invalid, {status['failed']} failed")
+    if seen := status.get("coverage"):
+        console.print(_good_region(seen))
     console.print(_table("last iterations", status["hit_rates"]))
     console.print(_table("sources", [{"origin": k, **v} for k, v in status["origins"].items()]))
     console.print(_table("best points", _turned(status["best"])))
@@ -191,6 +233,16 @@ def _show(status: dict[str, Any]) -> None:
         console.print(f"{n} x {reason}", markup=False)
     sizes = ", ".join(f"{name} {n / 2**20:.1f} MiB" for name, n in status["bytes"].items() if n)
     console.print(f"on disk: {sizes or 'nothing yet'}")
+
+
+def _good_region(seen: dict[str, Any]) -> str:
+    """What is known of the good region that was found."""
+    from raydnnr.coverage import Coverage, Regions, Survey
+
+    gain = float("nan") if seen["gain"] is None else seen["gain"]
+    survey = Survey(seen["good"], Coverage(seen["share"], seen["error"]), gain,
+                    Regions(seen["regions"], seen["regions_effective"]))
+    return f"good region, after {survey.n_points} good points: {survey}"
 
 
 def _turned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""From BSMArt: its JSON input to a configuration, and its CSV output to an evaluation table."""

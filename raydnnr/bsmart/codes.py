@@ -1,0 +1,260 @@
+"""Codes: BSMArt's tool chain -> ``[[tools]]``, and where each observable is read from."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from raydnnr.bsmart import toys
+from raydnnr.bsmart.names import Names
+from raydnnr.bsmart.report import Kind, Report
+from raydnnr.bsmart.section import Section, whole_number
+from raydnnr.errors import ExpressionError
+
+Table = dict[str, Any]
+
+_HOMES = {  # blocks that codes add to the spectrum
+    "DARKMATTER": "MicrOmegas", "HIGGSTOOLS": "HiggsTools", "HIGGSBOUNDS": "HiggsBounds",
+    "HIGGSSIGNALS": "HiggsSignals", "SMODELS": "SModelS", "FLAVIO": "flavio", "ZPRIME": "Zprime", "ZPEED": "ZPEED",
+    "VEVACIOUSSTABILITY": "VevaciousPlusPlus", "VACUUMSTABILITY": "VacStab", "RESUMMINO": "resummino",
+    "ANYBSM": "anyBSM", "MADGRAPH": "MadGraph", "MADANALYSISPAD": "MadAnalysisAllPAD", "TOYTARGETS": "toy_targets",
+}
+_IN_NO_BLOCK = {"XSECTION", "PROCESS", "EFFICIENCIES", "WIDTH1L", "BR1L", "HIGGSCOUPLINGSFERMIONS",
+                "HIGGSCOUPLINGSBOSONS"}
+_OTHERS = {"HiggsTools", "HiggsBounds", "HiggsSignals", "SModelS", "SModelS2", "flavio", "Zprime", "ZPEED",
+           "VevaciousPlusPlus", "resummino", "anyBSM", "MadGraph", "MadGraphHackAnalysis", "HackAnalysis_LO",
+           "MadAnalysisExpert", "MadAnalysisAllPAD"}
+_NOTHING = "raydnnr.bsmart.toys:nothing"
+_BSMART_LIMIT = 501  # in DARKMATTER: computed by BSMArt itself
+
+
+@dataclass
+class Chain:
+    """The tools so far.
+
+    Attributes:
+        folder: Of the JSON file.
+        module: Name of the Python file with functions to write, beside the configuration.
+        card: File name of the template, beside the configuration; empty where there is none.
+        keep_files: ``good``, ``all`` or ``none``.
+        environment: Of all tools.
+        spectrum: The SLHA file that is passed along.
+        tools: Tables of ``[[tools]]``.
+        stubs: Functions to write: code, text.
+        toys: Formulas of the toy targets, by name.
+        kinds: Kind of each tool by its name.
+    """
+
+    folder: Path
+    module: str
+    names: Names
+    report: Report
+    card: str = ""
+    keep_files: str = "good"
+    environment: dict[str, str] = field(default_factory=dict)
+    spectrum: str = "SLHA_output"
+    tools: list[Table] = field(default_factory=list)
+    stubs: dict[str, str] = field(default_factory=dict)
+    toys: dict[str, str] = field(default_factory=dict)
+    kinds: dict[str, str] = field(default_factory=dict)
+
+    def add(self, code: str, settings: Section, observables: Sequence[str]) -> None:
+        """Add a code that runs."""
+        makers: dict[str, Callable[[str, Section], Table | None]] = {
+            "SPheno": self._spheno, "FlexibleSUSY": self._flexiblesusy, "MicrOmegas": self._micromegas,
+            "VacStab": self._vacstab, "pass_tool": self._pass, "toy_targets": self._toys,
+        }
+        maker = makers.get(code)
+        table = maker(code, settings) if maker else self._stub(code, settings, observables)
+        conditions = [self._condition(settings, text) for text in settings.texts("Conditions")]
+        if table is None and any(conditions):
+            table = {"kind": "python", "function": _NOTHING, "vectorized": True}
+        for key in settings.rest():
+            settings.take(key)
+            self.report.add(Kind.UNREAD, settings.where(key), f"BSMArt's {code} knows no such key")
+        if table is None:
+            return
+        table = {"name": re.sub(r"[^\w.+-]", "_", code, flags=re.ASCII), **table}
+        if found := [*table.pop("conditions", []), *(c for c in conditions if c)]:
+            table["conditions"] = found
+        if self.environment:
+            table["environment"] = {**self.environment, **table.get("environment", {})}
+        self.tools.append(table)
+        self.kinds[code] = table["kind"]
+
+    def finish(self) -> None:
+        """A chain needs a tool, even where all observables are expressions."""
+        if not self.tools:
+            self.tools.append({"name": "nothing", "kind": "python", "function": _NOTHING, "vectorized": True})
+
+    def address(self, block: str, keys: list[Any], code: str, observable: str) -> Table | None:
+        """Where an observable is read: ``from`` or ``expression``; None: nowhere here."""
+        if not block:
+            own = code if code in self.stubs else ""
+            return {"expression": self.toys[observable]} if observable in self.toys else self._python(own)
+        if block == "TOYTARGETS" and self.toys:
+            place = keys[0] - 1 if keys and isinstance(keys[0], int) else -1
+            return {"expression": toys.NAMES[place]} if 0 <= place < len(toys.NAMES) else None
+        home = self._home(block, code)
+        tool = self._tool(home)
+        if self.kinds.get(home) == "python":
+            return self._python(home)
+        if tool is None or block in _IN_NO_BLOCK:
+            return None
+        if self.kinds[home] == "command":
+            return self._dark_matter(keys, tool)
+        return _slha(block, keys, tool)
+
+    def _home(self, block: str, code: str) -> str:
+        """The code that makes a block."""
+        if (home := _HOMES.get(block, "")) in self.kinds:
+            return home
+        for older, newer in (("SModelS", "SModelS2"), ("MadGraph", "MadGraphHackAnalysis")):
+            if home == older and newer in self.kinds:
+                return newer
+        if code in self.stubs and code not in _OTHERS:  # a tool of the user's own: any block may be its own
+            return code
+        spectra = [c for c, kind in self.kinds.items() if kind in {"spheno", "slha"}]
+        return spectra[0] if spectra else code if code in self.stubs else next(iter(self.stubs), "")
+
+    def _tool(self, code: str) -> str | None:
+        name = re.sub(r"[^\w.+-]", "_", code, flags=re.ASCII)
+        return name if code in self.kinds else None
+
+    def _python(self, code: str) -> Table | None:
+        return {"from": {"tool": self._tool(code)}} if self.kinds.get(code) == "python" else None
+
+    def _dark_matter(self, keys: list[Any], tool: str) -> Table | None:
+        if len(keys) != 1 or not isinstance(keys[0], int):
+            return None
+        if keys[0] == _BSMART_LIMIT:
+            self.report.add(Kind.DIFFERENT, "DARKMATTER 501", "BSMArt computes this limit from tables of its own; "
+                            "entry 401 is the p-value of micrOMEGAs itself")
+            return None
+        return {"from": {"tool": tool, "pattern": rf"^\s*{keys[0]}\s+(\S+)", "match": "first"}}
+
+    def _condition(self, settings: Section, text: str) -> str:
+        try:
+            return self.names.expression(text)
+        except ExpressionError as error:
+            self.report.add(Kind.TO_DO, settings.where("Conditions"), f"{error}; the condition is left out")
+            return ""
+
+    def _program(self, settings: Section, default: str) -> list[str]:
+        """The words of ``Command``; a path that is relative was so to the folder of the JSON file."""
+        text = settings.text("Command")
+        if not text:
+            self.report.add(Kind.TO_DO, settings.where("Command"), f"is empty: give the path of {default}")
+            return [default]
+        try:
+            words = shlex.split(text)
+        except ValueError:
+            words = [text]
+        words[1:] = [os.path.expanduser(w) if w.startswith("~") else w for w in words[1:]]
+        if "/" in words[0] and not words[0].startswith(("/", "~")):
+            words[0] = str(self.folder / words[0])
+        return words
+
+    def _generator(self, settings: Section) -> Table:
+        """What all spectrum generators have: the card is for the first of them."""
+        name = settings.text("InputFile") or "LesHouches.in"
+        settings.take("OutputFile")
+        self.report.add(Kind.DIFFERENT, settings.where("Observables"), "a point is invalid where an entry that is read "
+                        "is not in the spectrum; BSMArt takes 0.0 for it")
+        first = not any(kind in {"spheno", "slha"} for kind in self.kinds.values())
+        table: Table = {"template": self.card} if self.card and first else {}
+        return {**table, "input_file": Path(name).name, "output_file": self.spectrum, "missing": "invalid",
+                "keep_files": self.keep_files, "timeout_s": 600}
+
+    def _spheno(self, code: str, settings: Section) -> Table:
+        words = self._program(settings, "SPheno")
+        more = self._generator(settings)
+        if len(words) == 1:
+            return {"kind": "spheno", "program": words[0], **more}
+        return {"kind": "slha", "command": [*words, "{input}", "{output}"], "required_blocks": ["MASS"], **more}
+
+    def _flexiblesusy(self, code: str, settings: Section) -> Table:
+        words = self._program(settings, "run_model.x")
+        command = [*words, "--slha-input-file={input}", "--slha-output-file={output}"]
+        return {"kind": "slha", "command": command, "required_blocks": ["MASS"], **self._generator(settings)}
+
+    def _micromegas(self, code: str, settings: Section) -> Table:
+        """BSMArt's main programs read the spectrum by a name that is compiled in, and write numbered lines."""
+        words = self._program(settings, "MicrOmegas")
+        settings.take("InputFile")
+        output = settings.text("OutputFile") or "omg.out"
+        if settings.boolean("Cross-sections"):
+            words.append("--xsections")
+        settings.boolean("DD_Limits")
+        table: Table = {"kind": "command", "command": words, "input_file": self.spectrum, "output_file": output,
+                        "keep_files": self.keep_files, "timeout_s": 600, "environment": {"nParProc": "0"}}
+        if allowed := [whole_number(v, settings.where("LSP")) for v in settings.numbers("LSP")]:
+            table["conditions"] = [" or ".join(f"lsp_pdg == {pdg}" for pdg in allowed)]
+        return table
+
+    def _vacstab(self, code: str, settings: Section) -> Table:
+        """It adds its block to the spectrum."""
+        words = self._program(settings, "vacstab.py")
+        settings.take("InputFile")
+        return {"kind": "slha", "command": [*words, "{input}"], "input_file": self.spectrum,
+                "output_file": self.spectrum, "missing": "invalid", "keep_files": "none", "timeout_s": 600}
+
+    def _pass(self, code: str, settings: Section) -> Table | None:
+        """It does nothing; what is read as its spectrum is the card."""
+        settings.take("InputFile")
+        settings.take("OutputFile")
+        if not self.card:
+            return None
+        return {"kind": "slha", "command": ["cp", "{input}", "{output}"], "template": self.card,
+                "output_file": self.spectrum, "keep_files": self.keep_files}
+
+    def _toys(self, code: str, settings: Section) -> Table | None:
+        settings.take("InputFile")
+        settings.take("OutputFile")
+        self.toys = toys.formulas(self.names.variables, settings)
+        return None
+
+    def _stub(self, code: str, settings: Section, observables: Sequence[str]) -> Table:
+        """A function that has to be written, with all that BSMArt knew."""
+        known = {key: settings.take(key) for key in settings.rest() if key not in ("Observables", "Conditions")}
+        function = re.sub(r"\W+", "_", code, flags=re.ASCII).strip("_") or "tool"
+        function = f"code_{function}" if function[0].isdigit() else function
+        own = code not in _OTHERS
+        what = f"Tools/{code}.py, a tool class of your own," if own else f"BSMArt's tool for {code}"
+        self.report.add(Kind.TO_DO, settings.path, f"{what} has no counterpart here: write the function {function} in "
+                        f"{self.module}.py; until then every point fails and says so")
+        self.stubs[code] = _stub_text(code, function, known, [self.names.add(o) for o in observables], self.spectrum)
+        return {"kind": "python", "function": f"{self.module}:{function}", "timeout_s": 600}
+
+
+def _slha(block: str, keys: list[Any], tool: str) -> Table | None:
+    """The address of an SLHA entry."""
+    if block == "WIDTH":
+        return {"from": {"tool": tool, "width": keys[0]}} if keys and isinstance(keys[0], int) else None
+    if block == "BR":
+        daughters = keys[1] if len(keys) == 2 and isinstance(keys[1], list) else keys[1:]
+        decay = [*keys[:1], *daughters]
+        return {"from": {"tool": tool, "br": decay}} if len(decay) > 2 and _whole(decay) else None
+    return {"from": {"tool": tool, "block": block, "key": keys}} if _whole(keys) else None
+
+
+def _whole(keys: list[Any]) -> bool:
+    return all(isinstance(k, int) for k in keys)
+
+
+def _stub_text(code: str, function: str, known: Table, observables: Sequence[str], spectrum: str) -> str:
+    """Source of a function to write; what came from the file stands in comments, one JSON value a line."""
+    lines = [f"def {function}(point):", f'    """What {function} says of a point: {", ".join(observables)}.', "",
+             "    ``point`` has parameters, derived values and earlier observables by name, and the current folder the",
+             "    files of earlier tools. Raise raydnnr.errors.InvalidPoint where the physics says no.", '    """',
+             f"    # the spectrum: {json.dumps(spectrum)}"]
+    lines += [f"    # {json.dumps(key)}: {json.dumps(value)}" for key, value in known.items()]
+    values = ", ".join(f'"{o}": ...' for o in observables)
+    lines += [f"    # return {{{values}}}", f'    raise ToolFailure("{function}: write this function first")']
+    return "\n".join(lines) + "\n"
