@@ -117,6 +117,28 @@ def living_driver(run_dir: Path, now: float | None = None) -> dict[str, object] 
     return holder if alive else None
 
 
+def await_silence(run_dir: Path) -> None:
+    """Let a driver on another host show whether it lives: returns once it has, or has been silent for `STALE_S`.
+
+    Without a driver there, or with one on this host, returns at once. It is what a batch job does that follows one
+    which was cancelled or lost its machine; somebody at a terminal rather gets the answer of `Claim.take`.
+    """
+    path = run_dir.absolute() / "driver.json"
+    first = _heartbeat(path)
+    deadline = time.monotonic() + 2 * STALE_S
+    while (holder := living_driver(run_dir)) and holder["host"] != socket.gethostname():
+        if _heartbeat(path) != first or time.monotonic() > deadline:
+            return
+        time.sleep(0.5)
+
+
+def _heartbeat(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _write_new(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
     with os.fdopen(descriptor, "wb") as file:

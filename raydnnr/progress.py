@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from raydnnr.atomic import write_atomically
+from raydnnr.coverage import Survey
 from raydnnr.evaluation import Summary, TrainingReport
 from raydnnr.logs import say
 from raydnnr.plan import Plan
@@ -90,6 +91,10 @@ class Progress:
             "seconds_left": _number(self._seconds_left()), "slots": pool.n_slots, "slots_busy": pool.busy,
             "queued": pool.queued, "seconds_per_point": _number(pool.seconds_per_point),
             "workers_lost": pool.workers_lost, "reasons": [list(r) for r in summary.reasons],
+            "coverage": _surveyed(summary.survey),
+            "tools": {name: {"runs": pool.times.runs[name], "mean_seconds": round(mean, 6)}
+                      for name, mean in pool.times.mean_seconds.items()},
+            "saved_seconds": round(pool.times.saved_seconds, 3),
             "training": None if report is None else {
                 "points": report.n_points, "epochs": report.epochs, "loss": _number(report.loss),
                 "validation_loss": _number(report.validation_loss), "seconds": round(report.seconds, 2),
@@ -99,6 +104,11 @@ class Progress:
             write_atomically(self._run_dir / "status.json", json.dumps(status).encode())
         except OSError as error:
             log.warning("status.json cannot be written: %s", error)
+
+    def say_times(self) -> None:
+        """How long each tool took, once the scan is over."""
+        if self._state and self._state[1].times.runs:
+            log.info("tools: %s", self._state[1].times)
 
     # ---- events
 
@@ -165,6 +175,8 @@ class Progress:
         ]
         if s.failed or s.invalid:
             words.append(f"{s.invalid} invalid, {s.failed} failed")
+        if text := str(s.survey):
+            words.append(text)
         if report:
             words.append(f"loss {report.loss:.3g} ({report.n_points} points, {report.seconds:.1f} s)")
         if not math.isnan(left := self._seconds_left()):
@@ -207,6 +219,8 @@ class Progress:
         grid.add_row("hit rate", f"{_percent(summary.good, summary.evaluations)} in all, "
                                  f"{_share(self._recent_hit_rate())} lately")
         grid.add_row("best NLL", f"{_figure(summary.best_nll, 5)}   (good below {self._plan.stop.threshold_value:g})")
+        if text := str(summary.survey):
+            grid.add_row("good region", text)
         grid.add_row("not ok", f"{summary.invalid} invalid, {summary.failed} failed")
         grid.add_row("slots busy", f"{pool.busy} of {pool.n_slots}, {pool.queued} points queued"
                      + (f", {pool.workers_lost} workers lost" if pool.workers_lost else ""))
@@ -230,6 +244,16 @@ class Progress:
 def _number(value: float) -> float | None:
     """For JSON: None where there is no finite number."""
     return value if math.isfinite(value) else None
+
+
+def _surveyed(survey: Survey) -> dict[str, float | int | None] | None:
+    """For JSON: what is known of the good region; None where that is nothing."""
+    if math.isnan(survey.coverage.share):
+        return None
+    return {"good": survey.n_points, "share": _number(survey.coverage.share), "error": _number(survey.coverage.error),
+            "radius": _number(survey.coverage.radius), "dimension": _number(survey.coverage.dimension),
+            "gain": _number(survey.gain), "regions": survey.regions.count,
+            "regions_effective": _number(survey.regions.effective)}
 
 
 def _percent(part: int, whole: int) -> str:

@@ -24,9 +24,11 @@ from raydnnr.logs import log_file, say, show_warnings
 if TYPE_CHECKING:
     import pandas as pd
 
+    from raydnnr.coverage import Survey
+    from raydnnr.evaluation import Summary, TrainingReport
     from raydnnr.plan import Plan
-    from raydnnr.pool import Pool
-    from raydnnr.scan import Proposer, StopReason
+    from raydnnr.pool import Pool, PoolState
+    from raydnnr.scan import Proposer, StopReason, Watch
     from raydnnr.store import Store
 
 log = logging.getLogger("raydnnr")
@@ -52,7 +54,8 @@ again). The last line on stdout is a summary in JSON; everything else goes to st
 class Result:
     """How a scan ended, and its data.
 
-    ``valid``: points the physics had an answer for (status ``ok``). ``best_nll`` is NaN when there is none.
+    ``valid``: points the physics had an answer for (status ``ok``). ``best_nll`` is NaN when there is none. ``survey``
+    says how much of the good region is covered (`raydnnr.coverage`); None where nobody looked.
     """
 
     run_dir: Path
@@ -66,6 +69,7 @@ class Result:
     seconds: float
     exit_status: int
     threshold_value: float
+    survey: Survey | None = None
 
     def dataframe(self) -> pd.DataFrame:
         """All evaluations, one row each, failures included."""
@@ -106,6 +110,7 @@ def run(
         ConfigError: The plan cannot run here, or the run directory holds another scan.
         RaydnnrError: Ray does not start, or the training fails.
     """
+    from raydnnr.claim import await_silence
     from raydnnr.config import dump
     from raydnnr.progress import Progress
     from raydnnr.references import bibliography
@@ -115,23 +120,26 @@ def run(
     folder = Path(run_dir) if run_dir is not None else Path("runs") / plan.name
     if problems := check(plan, folder, fresh):
         raise ConfigError("\n".join(problems))
+    if "RAYDNNR_JOB" in os.environ:  # a batch job: the one before may have been cancelled a moment ago
+        await_silence(folder)
     files = {**dump(plan), "references.bib": bibliography(plan)}
     store = Store.open(folder, plan, files, fresh=fresh)
-    with ExitStack() as stack:
+    with ExitStack() as outer, ExitStack() as stack:  # the store is closed first: a Ray that is gone may take long
         stack.callback(store.close)
-        stack.enter_context(log_file(store.run_dir / "scan.log"))
+        outer.enter_context(log_file(store.run_dir / "scan.log"))
         _seed(plan, store)
-        pool, trainer, dashboard = _start(plan, store, inline, stack)
+        pool, trainer, dashboard = _start(plan, store, inline, outer)
         interrupted = stack.enter_context(_signals())
         watch = Progress(plan, store.run_dir, progress, dashboard)
         stack.callback(watch.close)
         log.info("scan %s starts in %s", plan.name, store.run_dir)
         try:
-            reason = run_scan(plan, store, pool, trainer, watch=watch, interrupted=interrupted)
+            reason = run_scan(plan, store, pool, trainer, watch=_measured(watch, plan, inline), interrupted=interrupted)
         except BaseException as error:
             watch.write_status("failed", f"{type(error).__name__}: {error}")
             raise
         watch.write_status(STATES.get(reason.exit_status, "failed"), reason.text)
+        watch.say_times()
         log.info("scan ended: %s", reason.text)
         return _result(plan, store, reason)
 
@@ -176,9 +184,9 @@ def _start(plan: Plan, store: Store, inline: bool, stack: ExitStack) -> tuple[Po
         pool = LocalPool(plan.toolchain, plan.cluster.slots or cpus_of_this_process(), plan.cluster.scratch)
         trainer, url = LocalTrainer(Trainer(plan, surrogate_dir)), ""
     else:
-        from raydnnr.cluster.environment import prepare
+        from raydnnr.cluster.environment import prepare, resolve
 
-        prepare(store.run_dir, plan.cluster.address)  # before anything imports ray
+        prepare(store.run_dir, resolve(plan.cluster.address))  # before anything imports ray
         from raydnnr.cluster.connect import connect
 
         say("starting Ray ...")
@@ -193,10 +201,25 @@ def _start(plan: Plan, store: Store, inline: bool, stack: ExitStack) -> tuple[Po
     return pool, trainer, url
 
 
+def _measured(watch: Watch, plan: Plan, inline: bool) -> Watch:
+    """A watch that also tells Ray's metrics, where there is a Ray."""
+    if inline:
+        return watch
+    from raydnnr.cluster.metrics import Metrics
+
+    metrics = Metrics(plan.name)
+
+    def both(summary: Summary, state: PoolState, report: TrainingReport | None) -> None:
+        watch(summary, state, report)
+        metrics(summary, state, report)
+
+    return both
+
+
 def _result(plan: Plan, store: Store, reason: StopReason) -> Result:
     s = store.summary()
     return Result(store.run_dir, reason.text, s.evaluations, s.good, s.ok, s.failed, s.iterations, s.best_nll,
-                  s.seconds, reason.exit_status, plan.stop.threshold_value)
+                  s.seconds, reason.exit_status, plan.stop.threshold_value, s.survey)
 
 
 @contextmanager
@@ -245,7 +268,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--set", metavar="TABLE.KEY=VALUE", action="append", default=[], dest="overrides",
                    help="set a key over the file; may be repeated")
     p.add_argument("--check", action="store_true", help="check configuration, tools and files, and run nothing")
-    p.add_argument("--point", action="store_true", help="with --check: run the point in the middle of the priors, too")
+    p.add_argument("--point", nargs="?", const="middle", metavar="WHICH",
+                   help="with --check: run one point, too, and tell all: the middle of the priors, random, best, or "
+                        "values such as m0=500,tanb=10")
+    p.add_argument("--keep", metavar="FOLDER", help="with --point: copy the files of that point there")
     p.add_argument("--inline", action="store_true", help="run without Ray, for debugging")
     return p
 
@@ -295,34 +321,17 @@ def _check_only(arguments: argparse.Namespace, plan: Plan) -> int:
     if problems:
         raise ConfigError("\n".join(problems))
     if arguments.point:
-        _run_one_point(plan)
+        _run_one_point(plan, folder, arguments)
     print(f"{arguments.config}: all is well: {plan.space.n_params} parameters to scan, {len(plan.tools)} tools, "
           f"{len(plan.observables)} observables, method {type(plan.method).__name__}; would run in {folder}",
           file=sys.stderr)
     return EXIT_DONE
 
 
-def _run_one_point(plan: Plan) -> None:
-    """One point through the chain, and what came of it, for people."""
-    import numpy as np
+def _run_one_point(plan: Plan, folder: Path, arguments: argparse.Namespace) -> None:
+    from raydnnr.onepoint import choose, show
 
-    from raydnnr.evaluation import Status, score
-    from raydnnr.evaluator import Batch, Evaluator
-
-    x = plan.space.from_unit_cube(np.full((1, plan.space.n_params), 0.5))
-    evaluator = Evaluator(plan.toolchain, 1, plan.cluster.scratch)
-    try:
-        evaluator.submit(Batch(np.zeros(1, np.int64), x))
-        outcomes = evaluator.collect(wait_s=60 + 2 * sum(tool.timeout_s for tool in plan.tools))[0]
-    finally:
-        evaluator.close()
-    scored = score(outcomes, plan.likelihoods)
-    print("one point:", ", ".join(f"{k} = {v[0]:g}" for k, v in plan.inputs.columns(x).items()), file=sys.stderr)
-    for k, name in enumerate(plan.likelihoods):
-        print(f"    {name} = {outcomes.observables[0, k]:.6g}   loss {scored.losses[0, k]:.4g}", file=sys.stderr)
-    word = Status(int(outcomes.status[0])).name.lower()
-    end = f"{word} after {outcomes.seconds[0]:.3g} s, NLL {scored.nll[0]:.5g}  {outcomes.reason[0]}"
-    print(f"    {end}", file=sys.stderr)
+    show(plan, choose(plan, arguments.point, folder), say, Path(arguments.keep) if arguments.keep else None)
 
 
 def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) -> None:
@@ -335,6 +344,7 @@ def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) ->
         "", f"ended by {result.reason}",
         f"{result.evaluations} evaluations in {seconds:.0f} s: {result.good} good, {result.valid} valid, "
         f"{result.failed} failed; best NLL {result.best_nll:.4g}",
+        *_good_region(result),
         f"results: {folder}/evaluations    read them with",
         f'    import pandas; df = pandas.read_parquet("{folder}/evaluations")',
     ]
@@ -343,6 +353,12 @@ def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) ->
     if result.exit_status == EXIT_PHYSICS:
         lines += ["see the column 'reason' there, and run one point by hand before the next try"]
     say("\n".join(lines))
+
+
+def _good_region(result: Result) -> list[str]:
+    """What is known of the good region that was found."""
+    text = str(result.survey or "")
+    return [f"good region, as far as it was found: {text}"] if text else []
 
 
 def _again(arguments: argparse.Namespace) -> str:

@@ -138,8 +138,11 @@ class _Loop:
             return StopReason(f"signal: {signal} received; everything finished is saved", EXIT_STOPPED)
         if text := self._physics_is_broken(summary):
             return StopReason(text, EXIT_PHYSICS)
-        between_rounds = not summary.pending and self.asked is None
-        if (between_rounds or not self.plan.method.synchronous) and (text := self.plan.stop.reached(summary)):
+        may_end = not self.plan.method.synchronous or (not summary.pending and self.asked is None)
+        if may_end:
+            self.store.look_around()
+            summary = self.store.summary()
+        if may_end and (text := self.plan.stop.reached(summary)):
             if summary.ok or not summary.evaluations:
                 return StopReason(text, EXIT_DONE)
             return StopReason(f"{text}; none was ok. Most frequent: {_most_frequent(summary)}", EXIT_PHYSICS)
@@ -222,6 +225,7 @@ class _Loop:
             self.record(score(outcomes, self.plan.likelihoods))
         if reason.exit_status != EXIT_STOPPED:
             self.store.abandon_unfinished()
+            self.store.look_around(complete=True)
         self.look()
 
     def _round_for_the_slots(self) -> int:

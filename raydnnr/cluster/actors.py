@@ -46,7 +46,8 @@ class EvaluatorActor:
         """Take points, give back what has finished: one call, so that nothing can be lost between two."""
         if batch is not None:
             self._evaluator.submit(batch)
-        return self._evaluator.collect(wait_s, gather_s, low_water), self._evaluator.state()
+        outcomes, state = self._evaluator.collect(wait_s, gather_s, low_water), self._evaluator.state()
+        return outcomes + self._evaluator.collect(0.0), state  # with no slot busy, these are really all
 
     def forget_queued(self) -> None:
         """Drop what has not started."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import time
@@ -14,6 +15,8 @@ from pathlib import Path
 import psutil
 import ray
 
+from raydnnr.cluster.environment import expected_nodes, resolve
+from raydnnr.cluster.patience import shut_down
 from raydnnr.cluster.pool import RayPool
 from raydnnr.cluster.trainer import RemoteTrainer
 from raydnnr.errors import ConfigError, RaydnnrError
@@ -25,24 +28,25 @@ log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 256 * 2**20  # points and outcomes are small
 START_TRIES = 2  # Ray gives up after 30 s of its own, which a busy machine can need once
+NODES_S = 30.0  # how long nodes are waited for that have not joined yet
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that is up: slots by node id, and what the trainer may ask for."""
+    """A Ray that is up, and what the trainer may ask for. ``n_slots``: physics slots on all nodes; None: all CPUs."""
 
-    slots: dict[str, int]
+    n_slots: int | None
     gpus_for_trainer: float
     dashboard_url: str
 
-    @property
-    def n_slots(self) -> int:
-        """Physics slots of all nodes."""
-        return sum(self.slots.values())
+    def layout(self) -> dict[str, int]:
+        """Slots by id of the nodes that are alive now."""
+        cpus = {n["NodeID"]: int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]}
+        return _shared_out(self.n_slots, {k: v for k, v in cpus.items() if v})
 
     def pool(self, plan: Plan) -> RayPool:
         """Evaluators on every node."""
-        return RayPool(plan, self.slots)
+        return RayPool(plan, self.layout)
 
     def trainer(self, plan: Plan, surrogate_dir: Path) -> RemoteTrainer:
         """The trainer, on a GPU where there is one."""
@@ -61,11 +65,14 @@ def connect(settings: ClusterSettings) -> Iterator[Cluster]:
         ConfigError: The address is ``auto`` (which can join somebody else's Ray), or nobody answers there.
         RaydnnrError: Ray does not start.
     """
-    if settings.address == "auto-local":
+    address = resolve(settings.address)
+    if address == "auto-local":
         with _own_ray(settings) as url:
             yield _describe(settings, url)
     else:
-        url = _join(settings.address)
+        url = _join(address)
+        if settings.slots:  # to be shared out among all nodes; otherwise, nodes may join later
+            _wait_for_nodes(expected_nodes())
         try:
             yield _describe(settings, url)
         finally:
@@ -82,26 +89,47 @@ def _join(address: str) -> str:
                           "running, and RAY_AUTH_TOKEN_PATH its token?") from error
 
 
+def _wait_for_nodes(n_nodes: int) -> None:
+    deadline = time.monotonic() + NODES_S
+    while sum(node["Alive"] for node in ray.nodes()) < n_nodes and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
 @contextmanager
 def _own_ray(settings: ClusterSettings) -> Iterator[str]:
     """A Ray on this machine, on loopback, with a token; its processes and files go when the driver goes, however."""
     folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=_short_folder()))
     guard = Guard(str(folder))
     try:
-        url = _start_ray(settings, folder)
+        with _temporary_files_in(folder):
+            url = _start_ray(settings, folder / "r")  # which Ray opens to everybody, but not the one above
         for process in _ray_processes():
             guard.add_process(process.pid)
         yield url
     finally:
-        ray.shutdown()
+        shut_down()
         shutil.rmtree(folder, ignore_errors=True)
         guard.close()
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Let what starts now keep its temporary files where they are removed with it."""
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TMPDIR"]
+        else:
+            os.environ["TMPDIR"] = before
 
 
 def _short_folder() -> str:
     """Where Ray's sockets fit: their paths end at 107 characters."""
     folder = tempfile.gettempdir()
-    return folder if len(folder) <= 30 else "/tmp"
+    return folder if len(folder) <= 27 else "/tmp"
 
 
 def _start_ray(settings: ClusterSettings, folder: Path) -> str:
@@ -129,14 +157,13 @@ def _ray_processes() -> list[psutil.Process]:
 
 
 def _describe(settings: ClusterSettings, url: str) -> Cluster:
-    """Slots by node, and the trainer's share of a GPU: none where there is none, so that it never waits for one."""
-    cpus = {n["NodeID"]: int(n["Resources"].get("CPU", 0)) for n in ray.nodes() if n["Alive"]}
-    slots = _shared_out(settings.slots, {k: v for k, v in cpus.items() if v})
-    if not slots:
-        raise RaydnnrError("the Ray cluster has no node with a CPU; see its dashboard")
+    """The trainer's share of a GPU is none where there is none, so that it never waits for one."""
     gpus = float(ray.cluster_resources().get("GPU", 0.0))
     wanted = 1.0 if settings.gpus_for_trainer is None else settings.gpus_for_trainer
-    return Cluster(slots, min(wanted, gpus), url)
+    cluster = Cluster(settings.slots, min(wanted, gpus), url)
+    if not cluster.layout():
+        raise RaydnnrError("the Ray cluster has no node with a CPU; see its dashboard")
+    return cluster
 
 
 def _shared_out(n_slots: int | None, cpus: dict[str, int]) -> dict[str, int]:

@@ -10,7 +10,20 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+ADDRESS = "RAYDNNR_ADDRESS"  # set by slurm/launch.sh: the Ray of this job
+NODES = "RAYDNNR_NODES"  # ... and how many nodes it will have
+
 _token = ""  # Ray reads its token once per process
+
+
+def resolve(address: str) -> str:
+    """The address to use for a configured one: ``auto-local`` is the job's own Ray where a job script started one."""
+    return os.environ.get(ADDRESS) or address if address == "auto-local" else address
+
+
+def expected_nodes() -> int:
+    """How many nodes this job's Ray will have, as far as is known."""
+    return int(os.environ.get(NODES, "1"))
 
 
 def prepare(run_dir: Path, address: str) -> None:
@@ -18,6 +31,10 @@ def prepare(run_dir: Path, address: str) -> None:
 
     Our own Ray asks for a token, which stands in ``ray-token`` in the run directory, readable by its owner only. To
     join one, its token must be where ``RAY_AUTH_TOKEN_PATH`` says, or in ``~/.ray/auth_token``.
+
+    Args:
+        run_dir: Of the scan.
+        address: From `resolve`.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without GPUs keeps its environment

@@ -10,6 +10,7 @@ import ray
 from ray.exceptions import RayActorError, RayTaskError
 
 from raydnnr.cluster.actors import Parcel, TrainerActor
+from raydnnr.cluster.patience import within
 from raydnnr.errors import RaydnnrError
 from raydnnr.evaluation import Proposal, View
 from raydnnr.plan import Plan
@@ -74,7 +75,7 @@ class RemoteTrainer:
 
     def close(self) -> None:
         """End the actor, whatever it does."""
-        ray.kill(self._actor)
+        within(2.0, lambda: ray.kill(self._actor), "ending the trainer")
 
     def _start(self) -> None:
         self._actor = TrainerActor.options(  # type: ignore[attr-defined]

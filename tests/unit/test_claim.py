@@ -6,13 +6,14 @@ import json
 import os
 import socket
 import subprocess
+import threading
 import time
 
 import psutil
 import pytest
 
 from raydnnr import claim as module
-from raydnnr.claim import BEAT_S, STALE_S, Claim, living_driver
+from raydnnr.claim import BEAT_S, STALE_S, Claim, await_silence, living_driver
 from raydnnr.errors import RunDirectoryError, StorageError
 from tests.unit.runs import pretend_driver
 
@@ -153,3 +154,18 @@ def test_a_living_driver_that_came_before_we_looked_again_is_left_alone(tmp_path
     monkeypatch.setattr(os, "rename", None)  # the card stays where it is
     with pytest.raises(RunDirectoryError, match=f"process {somebody.pid}"):
         Claim.take(tmp_path)
+
+
+def test_a_driver_elsewhere_is_given_time_to_show_that_it_lives(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "STALE_S", 2.0)
+    await_silence(tmp_path)  # nobody
+    pretend_driver(tmp_path, pid=17)
+    age(tmp_path, 1.0)
+    await_silence(tmp_path)
+    assert living_driver(tmp_path) is None  # it was silent
+    age(tmp_path, 0.0)
+    beat = threading.Timer(0.3, os.utime, [tmp_path / "driver.json"])
+    beat.start()
+    await_silence(tmp_path)
+    assert living_driver(tmp_path)["pid"] == 17
+    beat.join()

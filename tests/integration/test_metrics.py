@@ -1,0 +1,176 @@
+"""What Ray, Prometheus, Grafana's dashboard and a browser see of a scan."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raydnnr.cluster.metrics import GAUGES
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD = json.loads((ROOT / "slurm" / "grafana.json").read_text())
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
+CONFIG = """
+[scan]
+name = "watched"
+points = 0
+max_evaluations = 100000
+[search]
+method = "mls_dnnr"
+bootstrap_points = 40
+points_per_iteration = 40
+epochs = 20
+[parameters]
+x = { low = 0, high = 1 }
+[[tools]]
+name = "watched"
+kind = "python"
+function = "watched:observables"
+[observables.y]
+likelihood = { kind = "gauss", mean = 0.5, sigma = 0.1 }
+[cluster]
+slots = 2
+"""
+PHYSICS = """
+import time
+def observables(point):
+    time.sleep(0.02)
+    if point["x"] > 0.9:
+        raise ValueError("no")
+    return {"y": point["x"] if point["x"] > 0.1 else float("nan")}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A scan that runs, in this folder; Ray's files are in its ``tmp``."""
+    folder = tmp_path_factory.mktemp("w")
+    (folder / "scan.toml").write_text(CONFIG)
+    (folder / "watched.py").write_text(PHYSICS)
+    with open(folder / "err", "w") as err:
+        driver = subprocess.Popen([sys.executable, "-m", "raydnnr.run", "scan.toml"], cwd=folder, stderr=err,
+                                  stdout=subprocess.DEVNULL)
+    yield folder
+    driver.terminate()
+    assert driver.wait(60) == 85
+
+
+def wait_for(found: Callable[[], Any], what: str, within_s: float = 90.0) -> Any:
+    deadline = time.monotonic() + within_s
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"waited {within_s:g} s for {what}"
+        time.sleep(0.5)
+    return value
+
+
+def status(folder: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads((folder / "runs" / "watched" / "status.json").read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def test_grafana_asks_for_every_metric_and_no_other() -> None:
+    asked = {name.removesuffix("_total") for query in QUERIES for name in re.findall(r"ray_raydnnr_(\w+)", query)}
+    assert asked == {*GAUGES, "evaluations"}
+
+
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed (apt-get install prometheus)")
+def test_prometheus_answers_every_query_of_the_dashboard(folder: Path, tmp_path: Path) -> None:
+    wait_for(lambda: status(folder).get("training"), "the first training")
+    (tmp_path / "prometheus.yml").write_text(json.dumps({
+        "global": {"scrape_interval": "2s"},
+        "scrape_configs": [{"job_name": "ray", "file_sd_configs": [{"files": [str(discovery(folder))]}]}]}))
+    with open(tmp_path / "log", "w") as log:
+        prometheus = subprocess.Popen(
+            ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
+             "--web.listen-address=127.0.0.1:19090"], stdout=log, stderr=log)
+    try:
+        wait_for(lambda: all(map(ask, QUERIES)), "answers to all queries")
+        counted = {r["metric"]["status"]: float(r["value"][1]) for r in ask(QUERIES[5])}
+        assert counted.keys() == {"ok", "invalid", "failed"} and counted["ok"] > counted["failed"] > 0
+        assert {r["metric"]["scan"] for r in ask("ray_raydnnr_slots")} == {"watched"}
+    finally:
+        prometheus.terminate()
+        prometheus.wait(20)
+
+
+def ask(query: str) -> list[dict[str, Any]]:
+    words = urllib.parse.urlencode({"query": query.replace("$scan", ".*")})
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:19090/api/v1/query?{words}", timeout=10) as answer:
+            return list(json.load(answer)["data"]["result"])
+    except OSError:
+        return []
+
+
+def discovery(folder: Path) -> Path:
+    """Ray's list of what Prometheus should ask."""
+    driver = status(folder)["pid"]
+    for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        for word in words:
+            if parent == driver and (found := re.fullmatch(r"--temp-dir=(.*)", word)):
+                return Path(found[1]) / "prom_metrics_service_discovery.json"
+    raise AssertionError("no Ray")
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed (apt-get install chromium)")
+def test_a_browser_shows_the_actors(folder: Path, tmp_path: Path) -> None:
+    wait_for(lambda: status(folder).get("evaluations"), "the first evaluations")
+    token = (folder / "runs" / "watched" / "ray-token").read_text()
+    with with_token(status(folder)["dashboard"].removeprefix("http://"), token) as address:
+        command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=30000",
+                   f"--user-data-dir={tmp_path}/profile", "--dump-dom", f"http://{address}/#/actors"]
+        shown = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
+
+    assert "EvaluatorActor" in shown and "TrainerActor" in shown and "evaluator-" in shown
+
+
+@contextmanager
+def with_token(address: str, token: str) -> Iterator[str]:
+    """The dashboard as somebody sees it who has pasted the token: the address of a proxy that adds it."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            request = urllib.request.Request(f"http://{address}{self.path}",
+                                             headers={"Authorization": f"Bearer {token}"})
+            try:
+                with urllib.request.urlopen(request, timeout=30) as answer:
+                    code, kind, body = answer.status, answer.headers["Content-Type"], answer.read()
+            except urllib.error.HTTPError as error:
+                code, kind, body = error.code, "text/plain", error.read()
+            self.send_response(code)
+            self.send_header("Content-Type", kind or "text/plain")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}"
+        server.shutdown()

@@ -1,0 +1,162 @@
+"""``sbatch slurm/launch.sh`` on a real Slurm, and what can happen to a job there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.slurm_lab.jobs import Job, Scan, nothing_left
+from tests.slurm_lab.lab import Lab, Machine, missing
+
+MUST_RUN = bool(os.environ.get("RAYDNNR_NEEDS_SLURM"))  # in CI, where a skipped test would go unnoticed
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(bool(missing()) and not MUST_RUN, reason=missing() or "-")]
+
+LEARNING = 'method = "mls_dnnr"\nsynchronous = true\nbootstrap_points = 60\npoints_per_iteration = 60\nepochs = 20'
+INTRUDER = """
+import os, sys, urllib.error, urllib.request
+
+def http(port, path):
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/{path}")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        return urllib.request.urlopen(request, timeout=10).status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+address, dashboard, mode, token = sys.argv[1:]
+os.environ["RAY_AUTH_MODE"] = mode
+os.environ.pop("RAY_AUTH_TOKEN_PATH", None)
+if token:
+    os.environ["RAY_AUTH_TOKEN"] = token
+from ray._raylet import GcsClient
+print([http(dashboard, path) for path in ("api/version", "api/jobs/", "nodes?view=summary", "api/v0/actors")])
+try:
+    print("in:", len(GcsClient(address=address).internal_kv_keys(b"", None, timeout=10)))
+except Exception as error:
+    print("out:", type(error).__name__)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    assert not missing(), missing()
+    with Lab([Machine("n1"), Machine("n2"), Machine("n3", gpus=1), Machine("n4", shm="64m")]) as lab:
+        yield lab
+
+
+def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
+    """Three nodes; one is switched off; SIGUSR1 saves and requeues; after the restart the node is back, but broken."""
+    scan = Scan(lab, "coming-and-going", points=450)
+    job = scan.submit("--nodes=3", "--exclusive", "--nodelist=n1,n2,n3")
+    for name in ("n1", "n2", "n3"):
+        scan.wait_for(10, name)
+    lab.kill("n3")
+    killed = time.time()
+    try:
+        scan.wait_for(len(scan.diary()) + 40)
+        job.signal("USR1")
+        job.start_now()
+    finally:
+        lab.boot("n3")
+    lab.run("n3", "touch", "/tmp/bad-mount")
+    summary = job.end()
+    lab.run("n3", "rm", "/tmp/bad-mount")
+
+    assert job.restarts == 1
+    assert summary["evaluations"] == 450 and summary["reason"].startswith("max_evaluations")
+    scan.check((killed, killed))
+    assert "requeue" in scan.output() and "SIGUSR1" in scan.output()
+    assert "n3 is avoided" in scan.output()
+    nothing_left(lab)
+
+
+def test_two_jobs_of_two_users_on_one_machine(lab: Lab) -> None:
+    """With programs for physics, a stale token in the home folder, a temporary directory on a path that is too long,
+    64 MB of /dev/shm; and a third user who looks around."""
+    scans = [Scan(lab, name, points=80, pause_s=0.25, program=True, user=name) for name in ("daemon", "mail")]
+    (lab.shared / ".ray").mkdir(exist_ok=True)
+    (lab.shared / ".ray" / "auth_token").write_text("stale")
+    lab.run("n4", "mkdir", "-m", "1777", "-p", "/tmp/" + "x" * 40)
+    jobs = [scan.submit("--nodelist=n4", environment={"RAYDNNR_TMP": "/tmp/" + "x" * 40}) for scan in scans]
+    for scan in scans:
+        scan.wait_for(5)
+    assert [job.state for job in jobs] == ["RUNNING"] * 2
+    tokens = [(job.folder / "token").read_text() for job in jobs]
+    stranger = [look_around(lab, scans[0], jobs[0], mode, token)
+                for mode, token in (("disabled", ""), ("token", "0" * 64), ("token", ""))]
+    owner = look_around(lab, scans[0], jobs[0], "token", tokens[0])
+    readable = open_to_others(lab, "n4", *scans)
+    for job in jobs:
+        assert job.end()["evaluations"] == 80
+    for scan in scans:
+        table = scan.check()
+        assert {host for _, host, _ in scan.diary()} == {"n4"} == set(table.host)
+    assert owner[0] == "[200, 200, 200, 200]" and owner[1].startswith("in: ")
+    assert stranger == [[f"[{code}, {code}, {code}, {code}]", "out: AuthenticationError"] for code in (401, 403, 401)]
+    assert tokens[0] != tokens[1]
+    assert not readable
+    lab.run("n4", "rmdir", "/tmp/" + "x" * 40)
+    nothing_left(lab)
+
+
+def look_around(lab: Lab, scan: Scan, job: Job, mode: str, token: str) -> list[str]:
+    """What somebody else on the machine gets from the dashboard, and when joining Ray."""
+    (lab.shared / "intruder.py").write_text(INTRUDER)
+    address, dashboard = ((job.folder / name).read_text() for name in ("address", "dashboard"))
+    said = lab.run("n4", "python", lab.shared / "intruder.py", address, dashboard, mode, token, user="games",
+                   cwd=Path("/tmp"))
+    return [line for line in said.splitlines() if line.startswith(("[4", "[200", "in:", "out:"))]
+
+
+def open_to_others(lab: Lab, machine: str, *scans: Scan) -> list[str]:
+    """Files and folders of a scan that others may read, where no folder above keeps them out."""
+    words = ["find", "/tmp", "/dev/shm", *(str(scan.folder) for scan in scans), "-mindepth", "1", "-perm", "/o+rwx",
+             "-user"]
+    return [path for scan in scans for path in lab.run(machine, *words, scan.user, user="games", check=False).split("\n")
+            if path.startswith("/") and "x" * 40 not in path]
+
+
+def test_another_machine_takes_over_what_is_left(lab: Lab) -> None:
+    """A learning scan on a heterogeneous allocation: CPUs here, a GPU there. The driver is killed, a node's Ray is
+    killed, then the job is cancelled, and a new one goes on."""
+    scan = Scan(lab, "cancelled", points=300, method=LEARNING)
+    job = scan.submit("--nodes=1", "--nodelist=n1", "--cpus-per-task=2", ":", "--nodes=1", "--gres=gpu:1", "--exclusive")
+    scan.wait_for(10, "n1")
+    faults = [kill(lab, "n1", "raydnnr.run")]
+    scan.wait_for(len(scan.diary()) + 5, "n3")
+    faults.append(kill(lab, "n3", "raylet/raylet"))
+    scan.wait_for(len(scan.diary()) + 40)
+    cancelled = job.cancel()
+    faults.append((cancelled, time.time()))  # evaluators that are cut off go on for a moment
+    done = len(scan.diary())
+    again = scan.submit("--nodes=1", "--nodelist=n2", "--cpus-per-task=2")
+    summary = again.end()
+
+    assert 100 < done < 300
+    assert summary["evaluations"] == 300 and summary["iterations"] == 4
+    scan.check(*faults)
+    nothing_left(lab)
+
+
+def kill(lab: Lab, machine: str, program: str) -> tuple[float, float]:
+    """SIGKILL for a program; when."""
+    found = [pid for pid, args in lab.processes(machine).items() if program in args and "srun" not in args]
+    assert found, lab.processes(machine)
+    lab.run(machine, "kill", "-KILL", *map(str, found))
+    return time.time(), time.time()
+
+
+def test_the_lab_is_as_safe_as_it_looks(lab: Lab) -> None:
+    """Other users see the lab's shared folder and not what is private in it, or the test above would show nothing."""
+    secret = lab.shared / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    assert stat.S_IMODE(os.stat(lab.shared).st_mode) == 0o1777
+    assert "Permission denied" in lab.run("n1", "cat", secret, user="games", check=False)
+    secret.unlink()

@@ -1,0 +1,234 @@
+"""Jobs in a `Lab`: scans to submit, what becomes of them, and what they leave."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tests.slurm_lab.lab import Lab
+
+CONFIG = """
+[scan]
+name = "drill"
+points = 0
+iterations = 0
+max_evaluations = {points}
+[search]
+{method}
+[parameters]
+x = {{ low = 0, high = 1 }}
+y = {{ low = 0, high = 1 }}
+[[tools]]
+name = "drill"
+{tool}
+[observables.z]
+{observable}
+likelihood = {{ kind = "gauss", mean = 0.5, sigma = 0.1 }}
+"""
+RANDOM = 'method = "random"\nbootstrap_points = {points}'
+PYTHON = 'kind = "python"\nfunction = "drill:observables"'
+PROGRAM = 'kind = "slha"\ncommand = ["{folder}/code", "{{input}}", "{{output}}"]\ntemplate = "{folder}/card.in"'
+SLHA = 'from = { tool = "drill", block = "MASS", key = [25] }'
+PHYSICS = """
+import os, socket, time
+from pathlib import Path
+PAUSE_S = {pause_s}
+def observables(point):
+    time.sleep(PAUSE_S)
+    if Path("/tmp/bad-mount").exists():
+        raise OSError("libphysics.so: cannot open shared object file")
+    line = f"{{time.time()}} {{socket.gethostname()}} {{point['x']!r}}\\n"
+    note = os.open("{folder}/diary", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(note, line.encode())
+    os.close(note)
+    return {{"z": point["x"] * point["y"]}}
+"""
+CODE = """#!/bin/bash
+sleep {pause_s}
+x=$(sed -n 's/^ *1 *\\([^ ]*\\).*/\\1/p' "$1")
+printf 'Block MASS\\n 25 0.5\\nBlock SPINFO\\n 1 code\\n' > "$2"
+echo "$(date +%s.%N) $(hostname) $x" >> {folder}/diary
+"""
+CARD = "Block MINPAR\n 1 x\n 2 y\n"
+
+
+@dataclass
+class Scan:
+    """A folder with a configuration and physics in it, on the machines' shared file system.
+
+    Args:
+        lab: Where.
+        name: Of the folder.
+        points: How many evaluations it takes.
+        pause_s: How long one takes.
+        program: Whether the physics is a program, or a Python function.
+        user: Whose it is; root's if empty.
+        method: The ``[search]`` table.
+    """
+
+    lab: Lab
+    name: str
+    points: int = 200
+    pause_s: float = 0.1
+    program: bool = False
+    user: str = ""
+    method: str = RANDOM
+    options: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.folder = self.lab.shared / self.name
+        self.folder.mkdir(mode=0o700)
+        tool = PROGRAM.format(folder=self.folder) if self.program else PYTHON
+        config = CONFIG.format(points=self.points, tool=tool, observable=SLHA if self.program else "",
+                               method=self.method.format(points=self.points))
+        (self.folder / "drill.toml").write_text(config)
+        (self.folder / "drill.py").write_text(PHYSICS.format(pause_s=self.pause_s, folder=self.folder))
+        (self.folder / "code").write_text(CODE.format(pause_s=self.pause_s, folder=self.folder))
+        (self.folder / "code").chmod(0o755)
+        (self.folder / "card.in").write_text(CARD)
+        if self.user:
+            for path in (self.folder, *self.folder.iterdir()):
+                shutil.chown(path, self.user)
+
+    @property
+    def run_dir(self) -> Path:
+        """Where the scan puts everything."""
+        return self.folder / "runs" / "drill"
+
+    def submit(self, *options: str, environment: dict[str, str] | None = None) -> Job:
+        """``sbatch OPTIONS slurm/launch.sh drill.toml``."""
+        words = [f"{k}={v}" for k, v in (environment or {}).items()]
+        said = self.lab.run("login", "env", *words, "sbatch", "--output=out-%j.txt", *options,
+                            self.lab.repository / "slurm" / "launch.sh", "drill.toml", *self.options,
+                            user=self.user, cwd=self.folder)
+        return Job(self, said.split()[-1])
+
+    def diary(self) -> list[tuple[float, str, float]]:
+        """Every evaluation that reached its end: when, where, its x."""
+        try:
+            lines = (self.folder / "diary").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [(float(t), host, float(x)) for t, host, x in map(str.split, lines)]
+
+    def wait_for(self, n_points: int, host: str = "", within_s: float = 60.0) -> None:
+        """Wait until so many points have been evaluated (on a host)."""
+        self.lab.wait_until(lambda: sum(host in ("", h) for _, h, _ in self.diary()) >= n_points,
+                            lambda: f"{n_points} points on {host or 'all hosts'} in {self.name}: {self.output()}", within_s)
+
+    def output(self) -> str:
+        """What all its jobs printed."""
+        return "\n".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("out-*.txt")))
+
+    def table(self) -> pd.DataFrame:
+        """The evaluations."""
+        return pd.read_parquet(self.run_dir / "evaluations")
+
+    def check(self, *faults: tuple[float, float]) -> pd.DataFrame:
+        """The evaluations, of which there are as many as asked for, all ok, no point twice.
+
+        Args:
+            faults: From when to when something was broken. What was finished before (by more than a second) or
+                after was evaluated once only.
+        """
+        table = self.table()
+        assert len(table) == self.points, self.output()
+        assert table.point_id.is_unique and table.x.is_unique
+        assert (table.status == "ok").all(), table[table.status != "ok"].reason.value_counts()
+        finished: dict[float, list[float]] = {}
+        for t, _, x in self.diary():
+            finished.setdefault(x, []).append(t)
+        assert finished.keys() == set(table.x)
+        repeated = {x: ts for x, ts in finished.items()
+                    if len(ts) > 1 and not any(begin - 1.0 < min(ts) < end + 1.0 for begin, end in faults)}
+        assert not repeated, f"finished evaluations were repeated: {repeated}\n{self.output()}"
+        return table
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job of a scan."""
+
+    scan: Scan
+    id: str
+
+    @property
+    def folder(self) -> Path:
+        """What its nodes, driver and script tell each other."""
+        return self.scan.folder / f".raydnnr-job-{self.id}"
+
+    @property
+    def state(self) -> str:
+        """``RUNNING``, ``PENDING``, ``COMPLETED`` ..."""
+        return self._field("JobState")
+
+    @property
+    def restarts(self) -> int:
+        """How often it was requeued."""
+        return int(self._field("Restarts"))
+
+    def wait_for(self, state: str, within_s: float = 60.0) -> None:
+        """Wait for a state."""
+        self.scan.lab.wait_until(lambda: self.state == state, lambda: f"job {self.id} to be {state}, not {self.state}\n{self.scan.output()}",
+                                  within_s)
+
+    def end(self, within_s: float = 90.0) -> dict[str, Any]:
+        """Wait for its end; the scan's summary."""
+        lab = self.scan.lab
+        lab.wait_until(lambda: self.state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"),
+                       lambda: f"the end of job {self.id}: {self.scan.output()}", within_s)
+        text = (self.scan.folder / f"out-{self.id}.txt").read_text()
+        assert self.state == "COMPLETED", f"{self.state}\n{text}"
+        return dict(json.loads(re.findall(r"^\{.*\}$", text, re.MULTILINE)[-1]))
+
+    def signal(self, name: str) -> None:
+        """As Slurm does before the time limit (``--signal=B:NAME@...``)."""
+        self.scan.lab.run("login", "scancel", "--batch", f"--signal={name}", self.id)
+
+    def cancel(self) -> float:
+        """``scancel``; when. Returns when the job is gone from its nodes."""
+        now = time.time()
+        lab = self.scan.lab
+        lab.run("login", "scancel", self.id)
+        lab.wait_until(lambda: not any(lab.processes(name) for name in lab.machines), "the nodes to be empty", 20)
+        return now
+
+    def start_now(self) -> None:
+        """Do not wait the two minutes that Slurm holds a requeued job."""
+        self.wait_for("PENDING")
+        self.scan.lab.run("login", "scontrol", "update", f"JobId={self.id}", "StartTime=now")
+
+    def _field(self, name: str) -> str:
+        text = self.scan.lab.run("login", "scontrol", "show", "job", self.id)
+        found = re.search(rf"{name}=(\S+)", text)
+        assert found, text
+        return found[1]
+
+
+def nothing_left(lab: Lab) -> None:
+    """No process and no file of ours on any machine.
+
+    Raises:
+        AssertionError: What there is.
+    """
+    def left() -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name in lab.machines:
+            files = lab.run(name, "find", "/tmp", "/dev/shm", "-mindepth", "1", "-maxdepth", "1").split()
+            if here := [*files, *lab.processes(name).values()]:
+                found[name] = here
+        if jobs := list(lab.shared.glob("*/.raydnnr-*")):
+            found["shared"] = jobs
+        return found
+
+    try:
+        lab.wait_until(lambda: not left(), "", 15)
+    except AssertionError:
+        raise AssertionError(f"left behind: {left()}") from None

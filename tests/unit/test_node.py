@@ -1,0 +1,112 @@
+"""A node's ports, temporary directory and sweep, without Ray."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from raydnnr.cluster import node as module
+from raydnnr.cluster.node import BLOCK, FIRST_PORT, JobFolder, Ports, TemporaryFolder, own_address, store_bytes, sweep
+from raydnnr.errors import RaydnnrError
+
+STARTED = "import os,sys,time; print('up', flush=True); time.sleep(600)"
+
+
+def test_what_is_said_in_a_job_folder_is_heard(tmp_path):
+    job = JobFolder(tmp_path)
+    assert job.heard("address") == "" and job.asked_to_end()  # its token is gone: the job is over
+    job.tell("token", "secret")
+    assert job.token.stat().st_mode & 0o777 == 0o600 and not job.asked_to_end()
+    job.tell("address", "10.0.0.1:6379")
+    assert job.heard("address") == "10.0.0.1:6379"
+    job.tell("end", "")
+    assert job.asked_to_end()
+
+
+def test_a_block_in_which_one_port_is_taken_is_not_used():
+    first = Ports.free(7)
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", first.first + BLOCK // 2))
+        taken.listen()
+        second = Ports.free(7)
+    assert (first.first - FIRST_PORT) % BLOCK == (second.first - FIRST_PORT) % BLOCK == 0
+    assert second != first == Ports.free(7)
+
+
+def test_no_port_is_named_twice_and_all_are_of_the_block():
+    words = [w.partition("=") for w in Ports(20_000).options(head=True)]
+    numbers = [int(number) for *_, number in words]
+    assert len(set(numbers)) == len(numbers) and all(20_000 <= n < 20_000 + BLOCK for n in numbers)
+    assert {w for w, *_ in words} >= {"--port", "--dashboard-port", "--node-manager-port", "--object-manager-port",
+                                      "--runtime-env-agent-port", "--dashboard-agent-grpc-port",
+                                      "--dashboard-agent-listen-port", "--metrics-export-port",
+                                      "--min-worker-port", "--max-worker-port", "--ray-client-server-port"}
+
+
+def test_no_free_ports_is_an_error_that_says_so(monkeypatch):
+    monkeypatch.setattr(module, "_can_bind", lambda address, port: False)
+    with pytest.raises(RaydnnrError, match="no 400 free ports"):
+        Ports.free(0)
+
+
+def test_a_temporary_directory_is_private_and_goes_with_its_processes(tmp_path):
+    folder = TemporaryFolder(tmp_path, "1-0.0")
+    assert folder.path.stat().st_mode & 0o777 == 0o700
+    assert sweep(tmp_path) == []  # it lives
+    process = subprocess.Popen([sys.executable, "-c", STARTED], env={**os.environ, **folder.environment},
+                               stdout=subprocess.PIPE)
+    assert process.stdout and process.stdout.readline()
+    folder.for_ray.mkdir(mode=0o777)
+    folder.end_processes()
+    assert process.wait(10) < 0
+    assert folder.path.exists() and not folder.for_ray.exists()
+    folder.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dead_nodes_directory_and_processes_are_swept(tmp_path):
+    script = (f"import os, subprocess, sys; from pathlib import Path; from raydnnr.cluster.node import TemporaryFolder\n"
+              f"f = TemporaryFolder(Path({str(tmp_path)!r}), '1-0.0')\n"
+              f"p = subprocess.Popen([sys.executable, '-c', {STARTED!r}], env={{**os.environ, **f.environment}})\n"
+              f"os.kill(os.getpid(), 9)")
+    subprocess.run([sys.executable, "-c", script], check=False, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 10
+    while list(tmp_path.iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)  # its guard is at work
+    assert not list(tmp_path.iterdir())
+
+    (tmp_path / f"{module.STEM}{os.getuid()}-2-0.0").mkdir()  # and where the guard was killed, too
+    (tmp_path / f"{module.STEM}{os.getuid()}-2-0.0" / "owner").touch()
+    (tmp_path / f"{module.STEM}{os.getuid() + 1}-2-0.0").mkdir()  # somebody else's
+    (tmp_path / "raydnnr-elsewhere").mkdir()
+    assert [path.name for path in sweep(tmp_path)] == [f"{module.STEM}{os.getuid()}-2-0.0"]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_path_that_is_too_long_for_sockets_is_not_used(monkeypatch, capsys):
+    monkeypatch.setenv("RAYDNNR_TMP", "/local/" + "x" * 40)
+    assert module._base() == Path("/tmp") and "too long" in capsys.readouterr().err
+    monkeypatch.setenv("RAYDNNR_TMP", "/local")
+    assert module._base() == Path("/local")
+
+
+def test_the_object_store_fits_into_shared_memory(tmp_path, monkeypatch, capsys):
+    for free_mib, size_mib in ((64, 80), (200, 100), (100_000, 256)):
+        monkeypatch.setattr(module.shutil, "disk_usage", lambda path, n=free_mib: SimpleNamespace(free=n << 20))
+        assert store_bytes(tmp_path) == size_mib << 20
+    assert "goes to the disk" in capsys.readouterr().err
+
+
+def test_our_address_is_one_of_this_machine(monkeypatch):
+    with socket.socket() as probe:
+        probe.bind((own_address(), 0))
+    monkeypatch.setenv("SLURMD_NODENAME", "no-such-machine.invalid")
+    with socket.socket() as probe:
+        probe.bind((own_address(), 0))
