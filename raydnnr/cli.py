@@ -1,4 +1,4 @@
-"""The console script ``raydnnr``: run, check, status, export."""
+"""The console script ``raydnnr``: run, check, new, status, export, and what BSMArt left."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ examples:
   raydnnr check scan.toml --point random
   raydnnr status runs/quickstart
   raydnnr export runs/quickstart --good -o good.csv
+  raydnnr predict runs/quickstart points.csv -o predicted.csv
 """
 LATEST = 5  # iterations and points shown
 STALE_S = 30.0  # a running driver writes status.json every 2 s
@@ -66,6 +67,7 @@ def parser() -> argparse.ArgumentParser:
                             "far), or values such as m0=500,tanb=10; what is not named is in the middle")
     check.add_argument("--keep", metavar="FOLDER", help="copy the files of that point there")
     check.set_defaults(command=_check)
+    _add_new(commands)
     status = commands.add_parser("status", help="where a scan stands, running or not")
     status.add_argument("run_dir", metavar="RUN_DIR", type=Path)
     status.add_argument("--json", action="store_true", help="for programs")
@@ -79,8 +81,40 @@ def parser() -> argparse.ArgumentParser:
     export.add_argument("--good", action="store_true", help="good points only")
     export.add_argument("--format", default="", help="csv, parquet, getdist or slha; by default from the file's name")
     export.set_defaults(command=_export)
+    _add_predict(commands)
     _add_bsmart(commands)
     return p
+
+
+def _add_new(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command that writes configurations."""
+    new = commands.add_parser(
+        "new", help="write a commented configuration for the codes you name",
+        epilog="example: raydnnr new cmssm.toml --tools softsusy,gm2calc --scan m0=100:3000 tanb=2:60:log",
+        description="Without --tools, it asks.")
+    new.add_argument("config", metavar="CONFIG.toml", type=Path)
+    new.add_argument("--tools", metavar="KIND,...", help="kinds of tools, in the order they run")
+    new.add_argument("--scan", metavar="NAME=LOW:HIGH[:PRIOR]", nargs="+", default=[], help="what to scan")
+    new.add_argument("--method", default="", help="search method")
+    new.set_defaults(command=_new)
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """The command that asks a run's surrogate."""
+    predict = commands.add_parser(
+        "predict", help="what a run's surrogate expects of points, without running physics",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Predict observables, NLL, and the probabilities of being valid and good, with uncertainties.",
+        epilog="The table has a column for every scanned parameter. Written are the parameters; every observable with\n"
+               "a likelihood, and NAME_std, its standard deviation; nll_predicted with nll_low and nll_high (16 % and\n"
+               "84 % quantiles); p_valid and p_good. Rows outside the priors have no prediction.\n\n"
+               "example: raydnnr predict runs/cmssm points.csv -o predicted.parquet")
+    predict.add_argument("run_dir", metavar="RUN_DIR", type=Path, help="a run of a method that saves its surrogate "
+                         "(hybrid)")
+    predict.add_argument("points", metavar="POINTS", type=Path, help="CSV or Parquet")
+    predict.add_argument("-o", "--output", metavar="FILE", type=Path, help="CSV or Parquet, by its name; by default "
+                         "CSV to stdout")
+    predict.set_defaults(command=_predict)
 
 
 def _add_bsmart(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -97,6 +131,29 @@ def _add_bsmart(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     read.set_defaults(command=_read_bsmart)
 
 
+def _new(arguments: argparse.Namespace) -> int:
+    from raydnnr.config import DEFAULT_METHOD
+    from raydnnr.newconfig import interview, new_config, parse_range
+
+    tools, ranges = (arguments.tools or "").split(","), [parse_range(word) for word in arguments.scan]
+    method = arguments.method or DEFAULT_METHOD
+    if not arguments.tools and sys.stdin.isatty():
+        tools, ranges, method = interview(_ask)
+    files = new_config(arguments.config, [tool.strip() for tool in tools if tool.strip()], ranges, method)
+    for path in files:
+        if path.exists():
+            raise ConfigError(f"{path} is there already; choose another name, or move it away")
+    for path, text in files.items():
+        path.write_text(text, encoding="utf-8")
+        _say(f"wrote {path}")
+    return 0
+
+
+def _ask(question: str, default: str) -> str:
+    print(f"{question}{f' [{default}]' if default else ''}: ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip() or default
+
+
 def _check(arguments: argparse.Namespace) -> int:
     words = [arguments.config, "--check", *(w for s in arguments.overrides for w in ("--set", s))]
     for option in ("run_dir", "point", "keep"):
@@ -111,6 +168,20 @@ def _export(arguments: argparse.Namespace) -> int:
     done = export(arguments.run_dir, arguments.output, arguments.good, arguments.format)
     print(f"{done.n_points} points written to {done.destination}{f' ({done.note})' if done.note else ''}",
           file=sys.stderr)
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from raydnnr.predict import predict, write
+
+    done = predict(arguments.run_dir, arguments.points)
+    data = write(done.table, arguments.output)
+    if arguments.output:
+        _say(f"{done.table.num_rows} predictions written to {arguments.output}")
+    else:
+        sys.stdout.write(data.decode())
+    if done.note:
+        _say(done.note)
     return 0
 
 

@@ -28,7 +28,7 @@ from raydnnr.version import __version__
 T = TypeVar("T")
 Table = dict[str, Any]
 
-DEFAULT_METHOD = "mls_dnnr"
+DEFAULT_METHOD = "hybrid"
 STOP_KEYS = tuple(f.name for f in dataclasses.fields(Stop))
 SCAN_KEYS = ("name", "seed", *STOP_KEYS, "init_csv")
 EITHER_TABLE = (*STOP_KEYS, "init_csv")  # the original scan has them among the settings of the search

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from raydnnr.evaluation import Array, Outcomes, Status
 from raydnnr.tools.base import ChainResult, Toolchain, WorkerDied
 from raydnnr.tools.slot import ScratchRoot, Slot
-from raydnnr.tools.times import ToolTimes
+from raydnnr.tools.times import NO_TIMES, ToolTimes
 
 MAX_ATTEMPTS = 2  # a point that kills its worker twice is failed
 CALL_S = 0.25  # a vectorised call aims at this long
@@ -92,7 +92,7 @@ class EvaluatorState:
     busy: int
     queued: int
     seconds_per_point: float
-    times: ToolTimes = ToolTimes()
+    times: ToolTimes = NO_TIMES
 
 
 class Evaluator:

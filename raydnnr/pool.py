@@ -9,7 +9,7 @@ from typing import Protocol
 from raydnnr.evaluation import Outcomes, Points
 from raydnnr.evaluator import Batch, Evaluator
 from raydnnr.tools.base import Toolchain
-from raydnnr.tools.times import ToolTimes
+from raydnnr.tools.times import NO_TIMES, ToolTimes
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class PoolState:
     queued: int
     seconds_per_point: float
     workers_lost: int = 0
-    times: ToolTimes = ToolTimes()
+    times: ToolTimes = NO_TIMES
 
     @property
     def points_per_s(self) -> float:

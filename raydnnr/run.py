@@ -273,6 +273,7 @@ def parser() -> argparse.ArgumentParser:
                         "values such as m0=500,tanb=10")
     p.add_argument("--keep", metavar="FOLDER", help="with --point: copy the files of that point there")
     p.add_argument("--inline", action="store_true", help="run without Ray, for debugging")
+    p.add_argument("--address", metavar="HOST:PORT", help="join this Ray, from one of its nodes")
     return p
 
 
@@ -296,6 +297,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(arguments: argparse.Namespace) -> int:
     from raydnnr.config import load
 
+    if arguments.address:
+        arguments.overrides = [*arguments.overrides, f"cluster.address={arguments.address}"]
     plan = load(arguments.config, arguments.overrides)
     for warning in plan.warnings():
         say(f"warning: {warning}")

@@ -14,7 +14,6 @@ import pytest
 from raydnnr.config import load
 
 CONFIGS = Path(__file__).parents[1] / "configs"
-BY_HAND = {"cmssm_spheno.toml", "cmssm_softsusy.toml"}  # their programs are not on PyPI
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda p: p.stem)

@@ -33,7 +33,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
 ENVIRONMENT = CACHE / "raydnnr-benchmarks" / f"bsmart-{VERSION}"
 NEEDED = (f"bsmart=={VERSION}", "wget", "six", "seaborn", "corner")  # torch and the like are those of this Python
 FOLDERS = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # for the tool: raydnnr, and the problems
-TIME_LIMIT_S = 300.0
+TIME_LIMIT_S = 1200.0
 POLL_S = 0.2
 
 MLS_DNNR = {  # its documented defaults; where nothing is said its code takes others
@@ -65,7 +65,7 @@ def environment() -> Path:
         return program
     made = ENVIRONMENT.with_name(f"{ENVIRONMENT.name}.{os.getpid()}")
     venv.create(made, with_pip=True)
-    ask = [made / "bin" / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
+    ask = [str(made / "bin" / "python"), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     site = Path(subprocess.run(ask, check=True, capture_output=True, text=True).stdout.strip())
     shared = [path for path in sys.path if path.endswith("site-packages")] or [sysconfig.get_path("purelib")]
     (site / "shared.pth").write_text("".join(f"{path}\n" for path in shared))

@@ -14,7 +14,7 @@ from peers.recorder import BudgetSpent, Recorder
 
 Array = NDArray[np.float64]
 
-MIN_WALKERS = 40
+MIN_WALKERS = 20
 DE_SHARE = 0.5  # of steps by differential evolution; the others stretch
 N_STEPS = 10**9  # never reached: the evaluations end first
 GOOD_PER_SEED = 10  # of a CMA-ES start that looks for seeds

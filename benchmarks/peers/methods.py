@@ -58,12 +58,12 @@ PEERS: dict[str, Peer] = {
     "emcee": Peer(mcmc.from_prior, ("emcee",), (HERE / "mcmc.py",)),
     "cmaes+emcee": Peer(mcmc.from_cma, ("cmaes", "emcee"), (HERE / "mcmc.py", HERE / "cma.py")),
     "bsmart MLS_DNNR": Peer(bsmart.mls_dnnr, ("cmaes",), (HERE / "bsmart.py", HERE / "bsmart_tool.py"),
-                            max_evaluations=3000),
+                            max_evaluations=2000),
     "bsmart CMAES": Peer(bsmart.cmaes, ("cmaes",), (HERE / "bsmart.py", HERE / "bsmart_tool.py"),
-                         max_evaluations=10_000),
+                         max_evaluations=5000),
 }
 
-LIMITS = {"mls_dnnr": 5000}  # evaluations of our own methods where more of the same would say nothing new
+LIMITS = {"random": 10_000, "mls_dnnr": 3000}  # evaluations of our own methods where more of the same would say nothing new
 
 
 def method(name: str, settings: Mapping[str, Any] | None = None) -> Peer:

@@ -67,7 +67,7 @@ def scan_and_search(scan: str, setup: Section, networks: Section, report: Report
 def _say_method(scan: str, method: str, setup: Section, report: Report) -> None:
     where = setup.where("Type")
     if scan == "MLS_DNNR":
-        more = '. method = "hybrid" finds more good points with fewer evaluations' if "hybrid" in KINDS else ""
+        more = '. For a new scan, try method = "hybrid"' if "hybrid" in KINDS else ""
         report.add(Kind.DIFFERENT, where, "mls_dnnr does what the text of MLS_DNNR says, not what its code does: "
                    "inputs are scaled, the lowest predictions are taken instead of the first, and invalid points are "
                    f"learned from{more}")

@@ -45,6 +45,7 @@ class Metrics:
         self._gauges = {name: Gauge(f"raydnnr_{name}", text, ("scan",)) for name, text in GAUGES.items()}
         self._evaluations = Counter("raydnnr_evaluations", "Evaluations by status", ("scan", "status"))
         self._workers_lost = Counter("raydnnr_workers_lost", "Evaluators lost", ("scan",))
+        self._tool_seconds = Gauge("raydnnr_tool_seconds", "Mean duration of a run of a tool (s)", ("scan", "tool"))
         self._counted = {"ok": 0, "invalid": 0, "failed": 0}
         self._lost = 0
         self._minute = (time.monotonic(), Summary())
@@ -71,6 +72,8 @@ class Metrics:
         for name, value in values.items():
             if math.isfinite(value):
                 self._gauges[name].set(float(value), self._tags)
+        for tool, seconds in pool.times.mean_seconds.items():
+            self._tool_seconds.set(seconds, {**self._tags, "tool": tool})
         self._lag = 0.0
 
     def _count(self, summary: Summary, pool: PoolState) -> None:

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+import psutil
+
 from raydnnr.atomic import write_atomically
 from raydnnr.errors import RaydnnrError
 from raydnnr.tools.guard import MARK, PREFIX, Guard, end, finish
@@ -233,6 +235,7 @@ class Node:
             print(f"Ray ended on {socket.gethostname()} with status {self._status()}", file=sys.stderr, flush=True)
             if self._head and settled:
                 break
+            time.sleep(failures)
         if not self._stopping and self._head:
             self._job.tell("problem", f"Ray's head node on {socket.gethostname()} ended; its logs are in "
                                       f"{self._job.path}")
@@ -240,9 +243,9 @@ class Node:
 
     def _start(self, seed: int) -> str:
         """Start Ray; the head's address."""
-        ours = self._address or own_address("" if self._head else _host(self._wait_for_head()))
-        ports = Ports.free(seed)
-        head = f"{ours}:{ports.first}" if self._head else self._wait_for_head()
+        head = "" if self._head else self._wait_for_head()
+        ours, ports = self._address or own_address(_host(head)), Ports.free(seed)
+        head = head or f"{ours}:{ports.first}"
         words = HEAD_OPTIONS if self._head else [f"--address={head}"]
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *words, "--block", "--disable-usage-stats",
                    f"--node-ip-address={ours}", f"--temp-dir={self._folder.for_ray}",
@@ -258,7 +261,11 @@ class Node:
         """Wait for Ray's end; whether it had come up. The head makes its address known once it answers."""
         assert self._ray
         known = not self._head
+        has_raylet = False
         while self._ray.poll() is None:
+            had_raylet, has_raylet = has_raylet, _has_raylet(self._ray.pid)
+            if had_raylet and not has_raylet:
+                self._ray.kill()  # a raylet that was cut off leaves in silence, and `ray start` would stay without it
             if not known and _answers(address):
                 known = True
                 self._job.tell("address", address)
@@ -273,11 +280,12 @@ class Node:
         return self._ray.poll() if self._ray else None
 
     def _wait_for_head(self) -> str:
+        """The head's address, once it can be reached: not before a network that was cut is healed."""
         deadline = time.monotonic() + HEAD_TIMEOUT_S
-        while not (address := self._job.heard("address")):
+        while not ((address := self._job.heard("address")) and _answers(address)):
             if self._stopping or self._job.asked_to_end() or time.monotonic() > deadline:
                 raise RaydnnrError(f"no head node after {HEAD_TIMEOUT_S:.0f} s; see the logs in {self._job.path}")
-            time.sleep(0.2)
+            time.sleep(0.5)
         return address
 
     def _keep_logs(self, count: int) -> None:
@@ -326,6 +334,15 @@ def _answers(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _has_raylet(pid: int) -> bool:
+    """Whether this ``ray start`` has a raylet."""
+    try:
+        children = psutil.Process(pid).children()
+        return any(child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE for child in children)
+    except psutil.Error:
+        return False
 
 
 def _host(address: str) -> str:

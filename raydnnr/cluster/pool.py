@@ -23,7 +23,7 @@ from raydnnr.evaluation import Array, Outcomes, Points, Status
 from raydnnr.evaluator import Backlog, Batch, EvaluatorState
 from raydnnr.plan import Plan
 from raydnnr.pool import PoolState
-from raydnnr.tools.times import ToolTimes
+from raydnnr.tools.times import NO_TIMES, ToolTimes
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class _Node:
     quiet_until: float = 0.0
     avoided_until: float = 0.0
     worked: float = 0.0  # when a point last did not fail on it
-    times: ToolTimes = ToolTimes()
+    times: ToolTimes = NO_TIMES
 
 
 class RayPool:
@@ -144,7 +144,7 @@ class RayPool:
         busy = sum(min(node.n_slots, len(node.aboard)) for node in nodes)
         return PoolState(sum(node.n_slots for node in nodes), busy,
                          len(self._backlog) + len(self._suspects) + len(self._appeals) + aboard - busy,
-                         self._seconds_per_point, self._lost_workers, sum((n.times for n in nodes), ToolTimes()))
+                         self._seconds_per_point, self._lost_workers, sum((n.times for n in nodes), NO_TIMES))
 
     def close(self) -> None:
         """Kill what runs and remove what it left."""

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from raydnnr.errors import ConfigError, did_you_mean
 from raydnnr.evaluation import Array, Proposal, Status, TrainingReport, View
 from raydnnr.kinds import build
-from raydnnr.likelihoods import get_losses
+from raydnnr.likelihoods import Off, get_losses
 from raydnnr.plan import Problem
 from raydnnr.search import bandit
 from raydnnr.search.acquisition import distinct_from
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # they load torch, which a command that only reads a config h
 SURROGATES = ("mixed", "gaussian_process", "ensemble")
 NO_SKILL = 0.55  # ranking of new rows below which the surrogate proposes no more than its floors
 FREE_PHYSICS = 20_000  # points wanted at once from which physics is so fast that nothing is gained by larger rounds
+FINITE = 1e300  # what an infinite threshold (every ok point is good, or none) is taken for
 LARGEST_GROWTH = 0.25  # of the rows by one round, where the slots want that many
 
 
@@ -48,7 +50,8 @@ class Hybrid:
         bootstrap_points: Points of a scrambled Sobol sequence that are evaluated first.
         points_per_iteration: Points of a round at least; more as the rows grow, and where the slots would run dry.
         growth: A round is this share of all points proposed before, at least.
-        sources: Which sources take part: explore, local, tournament, region, frontier, evolution.
+        sources: Which sources take part: explore, local, evolution, tournament, region, frontier,
+            valleys.
         floors: Share of every round that a source keeps, where it is not to be its default.
         acquisition: How ``region`` picks from its candidates: coverage, farthest or probability.
         surrogate: mixed, gaussian_process or ensemble.
@@ -58,12 +61,12 @@ class Hybrid:
 
     bootstrap_points: int = 100
     points_per_iteration: int = 20
-    growth: float = 0.06
+    growth: float = 0.08
     sources: tuple[str, ...] = tuple(SOURCES)
     floors: Mapping[str, float] = field(default_factory=dict)
-    acquisition: str = "coverage"
+    acquisition: str = "farthest"
     surrogate: str = "mixed"
-    max_rows: int = 1000
+    max_rows: int = 700
     synchronous: bool = False
     _memo: Memo = field(default_factory=Memo, init=False, repr=False, compare=False)
 
@@ -121,15 +124,21 @@ class Hybrid:
         if iteration == 0:
             x = sobol_points(problem.space, 0, n_points, problem.seed)
             return Proposal(x, ["bootstrap"] * n_points, np.full(n_points, np.nan))
-        from raydnnr.surrogates.learning import MIN_ROWS, Learner, Skill  # loads torch
+        with threadpool_limits(1):  # the same bits on any machine load; small matrices are no faster on more threads
+            return self._propose(problem, view, iteration, n_points)
+
+    def _propose(self, problem: Problem, view: View, iteration: int, n_points: int) -> Proposal:
+        """The points of a round after the bootstrap."""
+        from raydnnr.surrogates.emulator import constrained  # loads torch
+        from raydnnr.surrogates.learning import MIN_ROWS, Learner, Skill
 
         began = time.monotonic()
         view = view.in_order()
         rng = np.random.default_rng([problem.seed, iteration])
-        threshold = problem.threshold_value
+        threshold = float(np.clip(problem.threshold_value, -FINITE, FINITE))
         rows, violation = _learnable(problem, view)
         emulator, skill = None, Skill()
-        if rows.ok.sum() >= MIN_ROWS:
+        if rows.ok.sum() >= MIN_ROWS and constrained(problem.likelihoods):
             learner = Learner(surrogate=self.surrogate, max_rows=self.max_rows)
             emulator, skill = learner.learn(rows, problem.likelihoods, threshold, problem.seed, self._memo)
         pending = problem.space.to_unit_cube(view.pending)
@@ -149,7 +158,9 @@ class Hybrid:
         if skill.ranking < NO_SKILL:
             parts = _without_trust(parts, floors, sources)
         origin: list[str] = []
-        for word, n in bandit.whole_numbers(parts, n_points).items():
+        numbers = bandit.whole_numbers(parts, n_points)
+        for k, word in enumerate(numbers):
+            n = sum(list(numbers.values())[: k + 1]) - len(origin)
             u = sources[word].propose(scene, n) if len(scene.u) else scene.rng.random((n, scene.n_params))
             scene.chosen.append(u)
             origin += [word] * len(u)
@@ -164,7 +175,7 @@ class Hybrid:
     def _sources(self) -> dict[str, Source]:
         """Those that take part, with their settings."""
         sources: dict[str, Source] = {}
-        for word in self.sources:
+        for word in (word for word in SOURCES if word in self.sources):
             settings: dict[str, object] = {"acquisition": self.acquisition} if word == "region" else {}
             if word in self.floors:
                 settings["floor"] = self.floors[word]
@@ -184,15 +195,18 @@ def _without_trust(parts: Mapping[str, float], floors: Mapping[str, float],
 def _learnable(problem: Problem, view: View) -> tuple[Rows, Array]:
     """Rows as a surrogate learns from them, and their violation.
 
-    Only an ok row has an NLL here; one that is invalid or failed is infinitely bad, and its violation is that of an
-    observable that could not be computed, besides that of those that were.
+    Only an ok row has an NLL here; one that is invalid or failed, or lacks an observable because a tool was skipped, is
+    infinitely bad, and its violation is that of an observable that could not be computed, besides that of those that
+    were.
     """
     from raydnnr.surrogates.learning import Rows
 
     columns = {name: view.observables[:, k] for k, name in enumerate(problem.likelihoods)}
     losses = get_losses(columns, problem.likelihoods)
     violation = np.sum([np.log1p(np.maximum(loss, 0.0)) for loss in losses.values()], axis=0)
-    ok = (view.status == Status.OK) & np.isfinite(view.nll)
+    computed = np.all([np.isfinite(columns[name]) for name, likelihood in problem.likelihoods.items()
+                       if not isinstance(likelihood, Off)], axis=0)
+    ok = (view.status == Status.OK) & np.isfinite(view.nll) & computed
     nll: NDArray[np.float64] = np.where(ok, view.nll, np.inf)
     u = problem.space.to_unit_cube(view.x)
     return Rows(u, view.observables, nll, ok), np.where(ok, violation, violation + 10.0)

@@ -29,6 +29,9 @@ Array = NDArray[np.float64]
 
 FREE_LENGTH = 0.5  # L: of a step along directions that no constraint limits, in units of the cube
 LONGEST_STEP = 0.12  # of a projection, times the root of P
+LANDING = 0.9  # at most, so that points land all over the thickness of a shell, not on its outside
+SIZES = (-1.5, 0.2)  # decadic logarithms of the size of a step inside
+OPTIMISM = 3.0
 DAMPING = 1e-3
 VALID_MARGIN = 0.3  # of the validity label (+1 ok, -1 not) that a projection aims at
 LABEL_WEIGHT = 3.0
@@ -40,19 +43,26 @@ def reflect(u: Array) -> Array:
     return inside
 
 
-def violation(geometry: Geometry, excess: float) -> Array:
+def violation(geometry: Geometry, excess: Array | float) -> Array:
     """Sum of the losses (C,), and more than ``excess`` where the point is taken as invalid."""
     total: Array = geometry.loss.sum(axis=1)
     if geometry.label is not None:
-        total = total + np.where(geometry.label < 0, 2.0 * max(excess, 1.0) - 5.0 * geometry.label, 0.0)
+        total = total + np.where(geometry.label < 0, 2.0 * np.maximum(excess, 1.0) - 5.0 * geometry.label, 0.0)
     return total
 
 
-def newton_step(geometry: Geometry, excess: float, aim: float) -> Array:
-    """Step (C, P) of least length that takes the losses to ``aim`` times the threshold, as far as they are linear."""
+def newton_step(geometry: Geometry, excess: Array | float, landing: Array) -> Array:
+    r"""Step (C, P) of least length to where all constraints hold, as far as :math:`\rho` is linear.
+
+    Args:
+        geometry: Of the points.
+        excess: The threshold, one or of each point (C,).
+        landing: Where to land (C,): 0 where the losses are lowest, 1 where they just reach the threshold, -1 at the
+            other side of the constraints.
+    """
     rho = np.sqrt(2.0 * geometry.loss) + 1e-9
     total = np.maximum(geometry.loss.sum(axis=1), 1e-12)
-    wanted = np.clip(1.0 - np.sqrt(np.minimum(1.0, aim * excess / total)), 0.0, 1.0)
+    wanted = 1.0 - landing * np.sqrt(np.clip(excess, 0.0, total) / total)
     rows = (geometry.slope / rho)[..., None] * geometry.jacobian
     residual = rho * wanted[:, None]
     if geometry.label is not None and geometry.label_gradient is not None:
@@ -70,26 +80,34 @@ def newton_step(geometry: Geometry, excess: float, aim: float) -> Array:
     return shortened
 
 
-def project(emulator: Emulator, u: Array, n_steps: int = 8) -> tuple[Array, Array]:
+def project(emulator: Emulator, u: Array, rng: np.random.Generator, n_steps: int = 8) -> tuple[Array, Array]:
     """Points (C, P) moved to where the surrogate takes them for good, or as near as they got, and their violation (C,).
     """
     excess = emulator.excess
-    best, lowest = u, np.full(len(u), np.inf)
+    landing = rng.uniform(-LANDING, LANDING, len(u))
+    best, lowest = u.copy(), np.full(len(u), np.inf)
+    moving = np.arange(len(u))
     for _ in range(n_steps + 1):
         geometry = emulator.geometry(u)
         total = violation(geometry, excess)
-        better = total < lowest
-        best, lowest = np.where(better[:, None], u, best), np.where(better, total, lowest)
-        inside = total < excess
-        if inside.all():
+        better = total < lowest[moving]
+        best[moving[better]], lowest[moving[better]] = u[better], total[better]
+        outside = total >= excess
+        if not outside.any():
             break
-        u = np.clip(u + np.where(inside[:, None], 0.0, newton_step(geometry, excess, 0.5)), 0.0, 1.0)
+        step = newton_step(geometry.take(outside), excess, landing[moving[outside]])
+        u, moving = np.clip(u[outside] + step, 0.0, 1.0), moving[outside]
     return best, lowest
 
 
 def walk(emulator: Emulator, u: Array, n_steps: int, rng: np.random.Generator) -> Array:
-    """The places (n, P) where points (C, P) have been in the second half of ``n_steps`` moves inside the region."""
-    excess = emulator.excess
+    """The places (n, P) where points (C, P) have been in the second half of ``n_steps`` moves inside the region.
+
+    Half of the points take the threshold for up to `OPTIMISM` times what it is, and so get to know what lies just
+    beyond the region: the surrogate may be wrong.
+    """
+    optimism = np.where(rng.random(len(u)) < 0.5, 1.0, rng.uniform(1.0, OPTIMISM, len(u)))
+    excess = max(emulator.excess, 0.0) * optimism
     geometry = emulator.geometry(u)
     total = violation(geometry, excess)
     places = []
@@ -98,7 +116,8 @@ def walk(emulator: Emulator, u: Array, n_steps: int, rng: np.random.Generator) -
         there = emulator.geometry(new)
         outside = violation(there, excess) >= excess
         if outside.any():
-            back = newton_step(there.take(outside), excess, 0.7)
+            landing = rng.uniform(-LANDING, LANDING, int(outside.sum()))
+            back = newton_step(there.take(outside), excess[outside], landing)
             new[outside] = np.clip(new[outside] + back, 0.0, 1.0)
             there = there.put(outside, emulator.geometry(new[outside]))
         new_total = violation(there, excess)
@@ -110,14 +129,14 @@ def walk(emulator: Emulator, u: Array, n_steps: int, rng: np.random.Generator) -
     return np.concatenate(places) if places else u
 
 
-def _tangent_step(geometry: Geometry, excess: float, rng: np.random.Generator) -> Array:
+def _tangent_step(geometry: Geometry, excess: Array, rng: np.random.Generator) -> Array:
     """Random steps (C, P) that the constraints allow."""
     n, _, n_params = geometry.jacobian.shape
-    width = 2.0 * max(excess, 1e-12)
+    width = 2.0 * np.maximum(excess, 1e-12)[:, None]
     stiffness = np.maximum(geometry.curvature, 0.0) / width + (geometry.slope / width) ** 2
     metric = geometry.jacobian.transpose(0, 2, 1) @ (stiffness[..., None] * geometry.jacobian)
     values, vectors = np.linalg.eigh(metric + np.eye(n_params) / FREE_LENGTH**2)
-    size = 10.0 ** rng.uniform(-1.0, 0.2, (n, 1))
+    size = 10.0 ** rng.uniform(*SIZES, (n, 1))
     z = rng.standard_normal((n, n_params)) / np.sqrt(values)
     steps: Array = size * np.einsum("cpq,cq->cp", vectors, z)
     return steps

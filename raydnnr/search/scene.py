@@ -22,9 +22,9 @@ Index = NDArray[np.intp]
 
 FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
-N_PARENTS, N_PROJECTED = 300, 400  # that the cloud starts from
-WALK_STEPS = 8
-MAX_CLOUD = 1200
+N_PARENTS, N_PROJECTED = 400, 200  # that the cloud starts from
+WALK_STEPS = 4
+MAX_CLOUD = 1000
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Scene:
     def projected(self) -> tuple[Array, Array]:
         """Points from all over the cube, moved to where the surrogate takes them for good, and their violation."""
         assert self.emulator is not None
-        return project(self.emulator, self.rng.random((N_PROJECTED, self.n_params)))
+        return project(self.emulator, self.rng.random((N_PROJECTED, self.n_params)), self.rng)
 
     @cached_property
     def cloud(self) -> Array:
@@ -106,7 +106,7 @@ class Scene:
         assert emulator is not None
         starts = self.parents(N_PARENTS)
         if self.few_good:
-            starts = project(emulator, starts + 0.05 * self.rng.standard_normal(starts.shape))[0]
+            starts = project(emulator, starts + 0.05 * self.rng.standard_normal(starts.shape), self.rng)[0]
         anywhere, violation = self.projected
         starts = np.concatenate([starts, anywhere[violation < emulator.excess]])
         cloud = np.concatenate([walk(emulator, starts, WALK_STEPS, self.rng), anywhere])

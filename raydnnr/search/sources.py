@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 N_CANDIDATES = 16  # children of each parent in a tournament
+FAR = 3.0  # from a good point, in units of the median distance between neighbouring ones
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
 
@@ -52,7 +53,7 @@ class Source(Protocol):
 class _Floored:
     """What all sources have."""
 
-    floor: float = 0.05
+    floor: float = 0.04
 
     def __post_init__(self) -> None:
         if not 0 <= self.floor <= 1:
@@ -90,7 +91,7 @@ class Local(_Floored):
     alone.
     """
 
-    floor: float = 0.03
+    floor: float = 0.015
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
@@ -105,7 +106,7 @@ class Tournament(_Floored):
     are predicted to be good the farthest from what is known is taken, else the one of the lowest predicted NLL.
     """
 
-    floor: float = 0.03
+    floor: float = 0.015
 
     @property
     def needs_surrogate(self) -> bool:
@@ -137,7 +138,7 @@ class Region(_Floored):
     """
 
     floor: float = 0.05
-    acquisition: str = "coverage"
+    acquisition: str = "farthest"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -166,7 +167,7 @@ class Frontier(_Floored):
     over the cube fall into.
     """
 
-    floor: float = 0.1
+    floor: float = 0.08
 
     @property
     def needs_surrogate(self) -> bool:
@@ -182,6 +183,39 @@ class Frontier(_Floored):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Valleys(_Floored):
+    """Valleys of the surrogate far from all good points: where the next island may be.
+
+    Points from all over the cube fall into the valleys of the predicted violation. Of those that end far from every
+    good point, the ones are taken that are the fewest standard deviations away from being good: a valley that was
+    looked into and is too shallow loses its uncertainty, and is left.
+    """
+
+    @property
+    def needs_surrogate(self) -> bool:
+        """It does."""
+        return True
+
+    def propose(self, scene: Scene, n: int) -> Array:
+        """Points (n, P), or fewer where there are not so many valleys."""
+        from scipy.spatial import cKDTree
+
+        assert scene.emulator is not None
+        candidates = scene.projected[0]
+        if not scene.few_good:
+            tree = cKDTree(scene.good)
+            apart = FAR * float(np.median(tree.query(scene.good, k=2)[0][:, 1]))
+            candidates = candidates[tree.query(candidates)[0] > apart]
+        if not len(candidates):
+            return candidates
+        draws = graded(scene.emulator, scene.emulator.draws(candidates, seed=int(scene.rng.integers(2**31))))
+        bar = math.log1p(max(scene.emulator.excess, 0.0))
+        away = (draws.mean(axis=0) - bar) / (draws.std(axis=0) + 1e-6)
+        away += np.where(scene.emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
+        return candidates[_apart(candidates, away, n, 0.05 * math.sqrt(scene.n_params))]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evolution(_Floored):
     """Samples of a normal distribution around the best points of one valley, for the time before there are good points.
 
@@ -190,7 +224,7 @@ class Evolution(_Floored):
     many valleys are followed at once. Once there are good points it samples around those.
     """
 
-    floor: float = 0.03
+    floor: float = 0.015
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
@@ -205,6 +239,17 @@ class Evolution(_Floored):
             z = rng.standard_normal(len(near)) / math.sqrt(max(1, len(near) - 1))
             out[i] = middle + 0.7 * (near.mean(axis=0) - middle) * rng.random() + 1.2 * z @ spread
         return reflect(out + 0.002 * rng.standard_normal(out.shape))
+
+
+def _apart(candidates: Array, value: Array, n: int, distance: float) -> list[int]:
+    """Candidates of the lowest value, none nearer to another one than ``distance``; n at most."""
+    free = np.ones(len(candidates), dtype=bool)
+    picks: list[int] = []
+    while len(picks) < n and free.any():
+        best = int(np.argmin(np.where(free, value, np.inf)))
+        picks.append(best)
+        free &= np.linalg.norm(candidates - candidates[best], axis=1) > distance
+    return picks
 
 
 def children(parents: Array, elite: Array, rng: np.random.Generator) -> Array:
@@ -250,7 +295,8 @@ def graded(emulator: Emulator, targets: Array) -> Array:
     return total
 
 
+# in the order in which they propose: what one has no points for goes to the next
 KINDS: dict[str, type] = {
-    "explore": Explore, "local": Local, "tournament": Tournament, "region": Region, "frontier": Frontier,
-    "evolution": Evolution,
+    "valleys": Valleys, "explore": Explore, "local": Local, "evolution": Evolution, "frontier": Frontier,
+    "region": Region, "tournament": Tournament,
 }

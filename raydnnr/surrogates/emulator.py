@@ -10,6 +10,7 @@ Shapes: **N** rows, **C** candidates, **P** parameters, **K** observables, **T**
 from __future__ import annotations
 
 import io
+import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -175,7 +176,8 @@ class Emulator:
         if self.validity is None:
             return nll
         label = self.validity.mean(u)
-        return np.where(label < 0, np.maximum(nll, self.threshold) + (1.0 - label) * max(1.0, self.excess), nll)
+        worse = np.maximum(nll, self.threshold) + (1.0 + np.maximum(-label, 0.0)) * max(1.0, self.excess)
+        return np.where(label < 0, worse, nll)
 
     def geometry(self, u: Array) -> Geometry:
         """Losses, their derivatives, and the gradients of all targets at some points (C, P)."""
@@ -272,7 +274,7 @@ class Emulator:
             with np.load(path, allow_pickle=False) as stored:
                 arrays = dict(stored)
             targets: list[Target] = []
-            regressor = EnsembleRegressor.from_bytes(arrays["ensemble"].tobytes()) if "ensemble" in arrays else None
+            regressor = _networks(arrays["ensemble"]) if "ensemble" in arrays else None
             while f"t{len(targets)}" in arrays:
                 key = f"t{len(targets)}"
                 column, widen, *scale = arrays[key].tolist()
@@ -283,7 +285,8 @@ class Emulator:
             if any(target.column >= len(likelihoods) for target in targets):
                 raise ValueError("it has other observables than the scan")
             return cls(likelihoods, float(arrays["threshold"]), targets, validity, arrays["floors"])
-        except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
+                zipfile.BadZipFile) as error:  # what rubbish makes of these readers
             raise RunDirectoryError(f"{path}: the surrogate cannot be read ({error}); run the scan again to make it "
                                     "anew") from error
 
@@ -301,6 +304,14 @@ def _process_arrays(key: str, process: GaussianProcess) -> dict[str, Array]:
 def _process(arrays: Mapping[str, Array], key: str) -> GaussianProcess:
     lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]))
     return GaussianProcess(lengths, arrays[f"{key}_u"], arrays[f"{key}_y"])
+
+
+def _networks(stored: Array) -> EnsembleRegressor:
+    """Networks from their bytes; of damaged ones torch would say at length how to execute them all the same."""
+    try:
+        return EnsembleRegressor.from_bytes(stored.tobytes())
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
+        raise ValueError("its networks are damaged") from error
 
 
 def with_threshold(emulator: Emulator, threshold: float) -> Emulator:

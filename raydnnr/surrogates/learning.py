@@ -80,8 +80,8 @@ class Learner:
     """
 
     surrogate: str = "mixed"
-    growth: float = 0.3
-    max_rows: int = 1000
+    growth: float = 0.4
+    max_rows: int = 700
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.growth <= 10:
@@ -95,8 +95,9 @@ class Learner:
         task = _Task(self, likelihoods, threshold, seed, memo)
         n_now = milestone(len(rows), MIN_ROWS, 1.0 + self.growth)
         n_before = milestone(n_now - 1, MIN_ROWS, 1.0 + self.growth)
-        exam = task.examine(rows.take(slice(0, n_before)), rows.take(slice(0, n_now)))
-        return task.emulator(rows, rows.take(slice(0, n_now)), exam), exam.skill
+        now = rows.take(slice(0, n_now))
+        exam = task.examine(rows.take(slice(0, n_before)), now)
+        return task.emulator(rows, now if now.ok.sum() >= MIN_ROWS else rows, exam), exam.skill
 
 
 def milestone(n_rows: int, first: int, factor: float) -> int:
@@ -182,13 +183,19 @@ class _Task:
             there = np.flatnonzero(np.isfinite(rows.observables[:, column]))
             u, o, nll = rows.u[there], rows.observables[there, column], rows.nll[there]
             rng = np.random.default_rng([self.seed, len(rows), column, 2])
-            scale, start = choose_scale(u, o, nll, rng)
+            scale, start = choose_scale(u, o, nll, self.matters(column), rng)
             order = np.argsort(nll, kind="stable")
             half = min(len(o), LENGTH_ROWS) // 2
             pick = np.concatenate([order[:half], rng.permutation(order[half:])[: LENGTH_ROWS - half]])
             return scale, fit_lengths(u[pick], scale.forward(o[pick]), start)
 
         return self.memo.get(self.key(f"lengths {column}", rows), learn)
+
+    def matters(self, column: int) -> float:
+        """Change of an observable that matters: sigma, or the threshold where the observable is an NLL itself."""
+        likelihood = list(self.likelihoods.values())[column]
+        sigma = getattr(likelihood, "sigma", None)
+        return float(sigma) if sigma else max(abs(self.threshold), 1e-3)
 
     def validity(self, rows: Rows, learned_from: Rows, chosen: Index) -> GaussianProcess | None:
         """A model of which points are ok."""
@@ -209,13 +216,15 @@ class _Task:
         if len(rows) < first:
             return None
         rows = rows.take(slice(0, milestone(len(rows), first, growth)))
+        if rows.ok.sum() < MIN_ROWS:
+            return None
 
         def learn() -> tuple[EnsembleRegressor, list[Scale]]:
             scales = [self.lengths(rows, column)[0] for column in self.columns]
             t = np.stack([s.forward(rows.observables[:, c]) for s, c in zip(scales, self.columns, strict=True)], -1)
             rng = np.random.default_rng([self.seed, len(rows), 4])
             pick = np.sort(rng.permutation(len(rows))[:ENSEMBLE_MAX_ROWS])
-            weights = np.where(rows.nll < np.quantile(rows.nll, 0.3), 2.0, 1.0)
+            weights = np.where(rows.nll < np.quantile(rows.nll, 0.3, method="lower"), 2.0, 1.0)
             return Ensemble().fit(rows.u[pick], t[pick], rows.ok[pick], weights[pick], self.seed), scales
 
         return self.memo.get(self.key("ensemble", rows), learn)

@@ -1,8 +1,9 @@
 r"""Target scales: an observable -> what a surrogate learns, and back.
 
-An observable that spans decades, or falls off a cliff far from the measured value, is learned through
-``asinh((o - center) / width)``: linear where points are good, logarithmic far away. Which width, or none, is decided by
-the marginal likelihood of the observable under a Gaussian process (a warped process; Snelson et al., NIPS 2004).
+An observable that spans more than two decades of the scale on which its likelihood changes is learned through
+``asinh((o - center) / width)``: linear where points are good, logarithmic far away, if the marginal likelihood of the
+observable under a Gaussian process says so clearly (a warped process; Snelson et al., NIPS 2004). Others are learned as
+they are: bending a smooth observable makes it harder to learn.
 
 Shapes: **N** rows.
 """
@@ -19,11 +20,13 @@ from raydnnr.surrogates.gaussian_process import MAX_ITERATIONS, Lengths, fit_len
 
 Array = NDArray[np.float64]
 
-BEST_SHARE, MIN_BEST = 0.05, 20  # rows whose spread is the scale on which an observable matters
-WIDTHS = (math.inf, 30.0, 3.0)  # that are tried, in units of that spread
+BEST_SHARE, MIN_BEST = 0.05, 20  # rows whose middle is the center
+WIDTHS = (30.0, 3.0)  # that are tried, in units of the scale that matters
+MANY_DECADES = 100.0  # of that scale: what an observable must span (98 % of its rows) for a bent scale to be tried
 SELECTION_ROWS = 128
 CLEARLY = 10.0  # by so much log evidence a bent scale must beat the plain one
 TRIAL_ITERATIONS = 8  # for all scales but the first, which begin where the one before ended
+ROUNDING = 1e-12  # of a center: what is spread by less is one value
 MAX_ARGUMENT = 30.0  # of sinh, beyond which predictions are cut
 
 
@@ -61,36 +64,39 @@ class Scale:
         return o if math.isinf(self.width) else np.arcsinh((o - self.center) / self.width)
 
 
-def choose_scale(u: Array, o: Array, nll: Array, rng: np.random.Generator) -> tuple[Scale, Lengths | None]:
+def choose_scale(u: Array, o: Array, nll: Array, matters: float,
+                 rng: np.random.Generator) -> tuple[Scale, Lengths | None]:
     """The scale on which a Gaussian process explains an observable best, and the lengths it has on few rows.
 
     Args:
         u: Rows (N, P) of the unit cube.
         o: Observable (N,), finite.
         nll: Of the rows (N,): says which are the best.
+        matters: Change of the observable that matters to its likelihood, such as a sigma.
         rng: Draws the rows that decide.
     """
     order = np.argsort(nll, kind="stable")
     best = o[order[: max(MIN_BEST, round(BEST_SHARE * len(o)))]]
     center = float(np.median(best))
-    spread = 1.4826 * float(np.median(np.abs(best - center))) or float(best.std()) or float(o.std()) or 1.0
     half = min(len(o), SELECTION_ROWS) // 2
     rows = np.concatenate([order[:half], rng.permutation(order[half:])[:half]])
-    choices = [_scale(o, center, width * spread, best) for width in WIDTHS]
-    if len(rows) < 16:
-        return choices[0], None
+    plain = _scale(o, center, math.inf, best)
+    if len(rows) < 16 or np.quantile(np.abs(o - center), 0.98) < MANY_DECADES * matters:
+        return plain, None
     found: list[tuple[float, Scale, Lengths]] = []
-    for s in choices:
+    for s in (plain, *(_scale(o, center, width * matters, best) for width in WIDTHS)):
         t, start = s.forward(o[rows]), found[-1][2] if found else None
         lengths = fit_lengths(u[rows], t, start, MAX_ITERATIONS if start is None else TRIAL_ITERATIONS)
         found.append((log_posterior(lengths, u[rows], t) + s.log_jacobian(o[rows]), s, lengths))
-    plain, best = found[0], max(found, key=lambda trial: trial[0])
-    return (best if best[0] > plain[0] + CLEARLY else plain)[1:]
+    highest = max(found, key=lambda trial: trial[0])
+    return (highest if highest[0] > found[0][0] + CLEARLY else found[0])[1:]
 
 
 def _scale(o: Array, center: float, width: float, best: Array) -> Scale:
     raw = Scale(center, width, 0.0, 1.0, 1.0)
     t = raw.forward(o)
-    shift, scale = float(t.mean()), float(t.std()) or 1.0
+    shift, scale = float(t.mean()), float(t.std())
+    if scale <= ROUNDING * abs(shift):
+        scale = 1.0
     fine = float(np.ptp(raw.forward(best))) / scale
     return Scale(center, width, shift, scale, min(max(fine, 1e-8), 1.0))

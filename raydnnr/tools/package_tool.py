@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from raydnnr.errors import ToolFailure
 from raydnnr.tools.python_function import PythonFunction
 from raydnnr.tools.slot import ScratchRoot, Slot
+from raydnnr.tools.worker_process import START_TIMEOUT_S
 
 JsonValue = Any  # what JSON holds; the worker gets it as it is
 
@@ -49,8 +50,14 @@ class PackageTool(PythonFunction):
         return []
 
     def ask(self, slot: Slot, request: Mapping[str, JsonValue]) -> Mapping[str, float]:
-        """Numbers that the package gives. Raises like `run`."""
-        answer, _ = self._ask(slot, {"point": dict(request)}, memoryview(b""), self.timeout_s)
+        """Numbers that the package gives. Raises like `run`. Importing it does not count for ``timeout_s``."""
+        if not self._worker(slot).ready:
+            self._values(slot, self._settings(), START_TIMEOUT_S)
+            self._worker(slot).ready = True
+        return self._values(slot, request, self.timeout_s)
+
+    def _values(self, slot: Slot, request: Mapping[str, JsonValue], timeout_s: float) -> Mapping[str, float]:
+        answer, _ = self._ask(slot, {"point": dict(request)}, memoryview(b""), timeout_s)
         self._raise_unless_ok(answer)
         values: Mapping[str, float] = answer["values"]
         return values

@@ -54,3 +54,6 @@ class ToolTimes:
         each = ", ".join(f"{name} {mean:.3g} s x {self.runs[name]}" for name, mean in self.mean_seconds.items())
         saved = self.saved_seconds
         return each + (f"; points that stopped early or skipped a tool saved {saved:.3g} s" if saved > 0 else "")
+
+
+NO_TIMES = ToolTimes()

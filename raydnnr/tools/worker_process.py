@@ -51,6 +51,7 @@ class WorkerProcess:
 
     def __init__(self, name: str, function: str | Callable[..., Any], path: Sequence[str], memory_bytes: int | None,
                  slot: Slot, variables: Mapping[str, str] | None = None) -> None:
+        self.ready = False  # for its user: whether it has read its data
         self._name = name
         self._log = slot.log(name)
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:

@@ -37,7 +37,8 @@ def test_a_network_that_is_cut_for_90_s(lab: Lab) -> None:
     time.sleep(max(0.0, cut + 90 - time.time()))
     lab.heal("n3")
     healed = time.time()
-    lab.wait_until(lambda: any(h == "n3" and t > healed + 5 for t, h, _ in scan.diary()), "n3 to be used again", 90)
+    lab.wait_until(lambda: any(h == "n3" and t > healed + 5 for t, h, _ in scan.diary()), lambda: f"n3 to be used again: {scan.output()} "
+                   + (job.folder / "node-n3.log").read_text(), 150)
     job.end(300)
 
     scan.check((cut, healed + 5))
@@ -55,7 +56,7 @@ def test_a_full_file_system(lab: Lab) -> None:
     scan.wait_for(30)
     full = time.time()
     lab.run("n1", "dd", "if=/dev/zero", f"of={runs}/rubbish", "bs=1M", check=False)
-    job.wait_for("FAILED", 90)
+    job.wait_for("FAILED", 150)
     ended = time.time()
     assert "ExitCode=85" in lab.run("login", "scontrol", "show", "job", job.id)
     assert "disk" in scan.output() or "space" in scan.output()

@@ -118,7 +118,7 @@ class Scan:
             return []
         return [(float(t), host, float(x)) for t, host, x in map(str.split, lines)]
 
-    def wait_for(self, n_points: int, host: str = "", within_s: float = 60.0) -> None:
+    def wait_for(self, n_points: int, host: str = "", within_s: float = 150.0) -> None:
         """Wait until so many points have been evaluated (on a host)."""
         self.lab.wait_until(lambda: sum(host in ("", h) for _, h, _ in self.diary()) >= n_points,
                             lambda: f"{n_points} points on {host or 'all hosts'} in {self.name}: {self.output()}", within_s)
@@ -174,12 +174,12 @@ class Job:
         """How often it was requeued."""
         return int(self._field("Restarts"))
 
-    def wait_for(self, state: str, within_s: float = 60.0) -> None:
+    def wait_for(self, state: str, within_s: float = 150.0) -> None:
         """Wait for a state."""
         self.scan.lab.wait_until(lambda: self.state == state, lambda: f"job {self.id} to be {state}, not {self.state}\n{self.scan.output()}",
                                   within_s)
 
-    def end(self, within_s: float = 90.0) -> dict[str, Any]:
+    def end(self, within_s: float = 240.0) -> dict[str, Any]:
         """Wait for its end; the scan's summary."""
         lab = self.scan.lab
         lab.wait_until(lambda: self.state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"),
@@ -197,7 +197,7 @@ class Job:
         now = time.time()
         lab = self.scan.lab
         lab.run("login", "scancel", self.id)
-        lab.wait_until(lambda: not any(lab.processes(name) for name in lab.machines), "the nodes to be empty", 20)
+        lab.wait_until(lambda: not any(lab.processes(name) for name in lab.machines), "the nodes to be empty", 40)
         return now
 
     def start_now(self) -> None:

@@ -18,6 +18,7 @@ from raydnnr.tools.base import Tool, VectorizedTool
 from raydnnr.tools.kinds import KINDS
 from raydnnr.tools.python_function import PythonFunction, PythonSource
 from raydnnr.tools.slha_command import SlhaCommand
+from raydnnr.tools.slot import ScratchRoot, Slot
 
 CARD = "Block MINPAR\n 1 m0\n 3 tanb\n"
 
@@ -258,3 +259,17 @@ def test_a_template_is_part_of_the_physics(settings, tmp_path):
     before = make("slha", settings, tmp_path).fingerprint()
     (tmp_path / "card.in").write_text(CARD + " 4 1\n")
     assert make("slha", settings, tmp_path).fingerprint() != before
+
+
+def test_a_large_file_is_not_kept(tmp_path):
+    """A run directory does not grow without end because a code writes much."""
+    root = ScratchRoot.create(str(tmp_path))
+    slot = Slot(0, root)
+    try:
+        (slot.scratch / "input.slha").write_bytes(b"x" * 1000)
+        (slot.scratch / "output.slha").write_bytes(b"x" * 3000)
+        kept = [SlhaCommand(name="s", command=("code",), keep_max_mib=n * 1000 / 2**20).files(slot) for n in (0.5, 2, 4)]
+        assert [sorted(files) for files in kept] == [[], ["s.input.slha"], ["s.input.slha", "s.output.slha"]]
+    finally:
+        slot.close()
+        root.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -119,6 +121,12 @@ def test_flavio_predicts_what_is_read(flavio, slot):
     assert toolchain.evaluate(np.array([6.0]), slot).values.tolist() == [12.5, 5.5, 6]
     broken = chain(flavio, a={"prediction": "unknown"}).evaluate(np.array([4.0]), slot)
     assert (broken.status, broken.reason.splitlines()[0]) == (Status.FAILED, "f: KeyError: 'unknown'")
+
+
+def test_an_import_that_takes_long_is_no_time_out_of_a_point(flavio, tmp_path, slot):
+    (tmp_path / "flavio.py").write_text("import time\ntime.sleep(2.5)\n" + FLAVIO)
+    toolchain = chain(replace(flavio, timeout_s=2.0), n={"prediction": "asked"})
+    assert [toolchain.evaluate(np.array([4.0]), slot).values.tolist() for _ in range(2)] == [[1], [2]]
 
 
 def test_what_comes_after_an_invalid_prediction_is_not_predicted(flavio, slot):
