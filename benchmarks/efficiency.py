@@ -38,6 +38,16 @@ from score import Log
 
 ABLATIONS: dict[str, dict[str, Any]] = {  # name: the settings of [search] that switch the part off
     "all": {},
+    "networks only": {"surrogate": "ensemble"},
+    "Gaussian processes only": {"surrogate": "gaussian_process"},
+    "no surrogate": {"sources": ["explore", "local", "evolution"]},
+    "no region": {"sources": ["explore", "local", "evolution", "valleys", "frontier", "tournament"]},
+    "no frontier": {"sources": ["explore", "local", "evolution", "valleys", "region", "tournament"]},
+    "no tournament": {"sources": ["explore", "local", "evolution", "valleys", "frontier", "region"]},
+    "no valleys": {"sources": ["explore", "local", "evolution", "frontier", "region", "tournament"]},
+    "no local, no evolution": {"sources": ["explore", "valleys", "frontier", "region", "tournament"]},
+    "picks by coverage gain": {"acquisition": "coverage"},
+    "picks by P(good) alone": {"acquisition": "probability"},
 }
 
 HERE = Path(__file__).parent

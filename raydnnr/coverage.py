@@ -262,7 +262,9 @@ def _neighbours(u: Array) -> tuple[Array, NDArray[np.intp]]:
 
 
 def _squares(a: Array, b: Array) -> Array:
-    """Squared distances (A, B), to about 1e-15."""
+    """Squared distances (A, B), to about 1e-15 of the squared extent of ``b``."""
+    centre = b.mean(axis=0)
+    a, b = a - centre, b - centre
     squares: Array = np.square(a).sum(axis=1)[:, None] + np.square(b).sum(axis=1) - 2 * a @ b.T
     return squares
 

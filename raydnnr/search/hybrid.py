@@ -50,8 +50,8 @@ class Hybrid:
         bootstrap_points: Points of a scrambled Sobol sequence that are evaluated first.
         points_per_iteration: Points of a round at least; more as the rows grow, and where the slots would run dry.
         growth: A round is this share of all points proposed before, at least.
-        sources: Which sources take part: explore, local, evolution, tournament, region, frontier,
-            valleys.
+        sources: Which sources take part: explore, local, evolution, valleys, frontier, region,
+            tournament.
         floors: Share of every round that a source keeps, where it is not to be its default.
         acquisition: How ``region`` picks from its candidates: coverage, farthest or probability.
         surrogate: mixed, gaussian_process or ensemble.

@@ -137,6 +137,6 @@ def _tangent_step(geometry: Geometry, excess: Array, rng: np.random.Generator) -
     metric = geometry.jacobian.transpose(0, 2, 1) @ (stiffness[..., None] * geometry.jacobian)
     values, vectors = np.linalg.eigh(metric + np.eye(n_params) / FREE_LENGTH**2)
     size = 10.0 ** rng.uniform(*SIZES, (n, 1))
-    z = rng.standard_normal((n, n_params)) / np.sqrt(values)
+    z = rng.standard_normal((n, n_params)) / np.sqrt(np.maximum(values, FREE_LENGTH**-2))
     steps: Array = size * np.einsum("cpq,cq->cp", vectors, z)
     return steps

@@ -22,9 +22,10 @@ Index = NDArray[np.intp]
 
 FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
-N_PARENTS, N_PROJECTED = 400, 200  # that the cloud starts from
+N_PARENTS, N_PROJECTED = 350, 500  # that the clouds start from
 WALK_STEPS = 4
 MAX_CLOUD = 1000
+MAX_WALKED = 250  # projected points that walk on
 
 
 @dataclass
@@ -107,13 +108,21 @@ class Scene:
         starts = self.parents(N_PARENTS)
         if self.few_good:
             starts = project(emulator, starts + 0.05 * self.rng.standard_normal(starts.shape), self.rng)[0]
-        anywhere, violation = self.projected
-        starts = np.concatenate([starts, anywhere[violation < emulator.excess]])
-        cloud = np.concatenate([walk(emulator, starts, WALK_STEPS, self.rng), anywhere])
+        cloud = np.concatenate([walk(emulator, starts, WALK_STEPS, self.rng), self.far_cloud])
         return cloud[self.rng.permutation(len(cloud))[:MAX_CLOUD]]
 
     @cached_property
-    def cloud_p_good(self) -> Array:
-        """Probability (C,) that a point of the cloud is good."""
+    def far_cloud(self) -> Array:
+        """The part of the cloud that does not start from good points: wherever else the surrogate sees some."""
         assert self.emulator is not None
-        return self.emulator.p_good(self.cloud, seed=int(self.rng.integers(2**31)))
+        anywhere, violation = self.projected
+        inside = anywhere[violation < self.emulator.excess]
+        if not len(inside):
+            return anywhere
+        starts = inside[self.rng.permutation(len(inside))[:MAX_WALKED]]
+        return np.concatenate([inside, walk(self.emulator, starts, WALK_STEPS, self.rng)])
+
+    def p_good(self, candidates: Array) -> Array:
+        """Probability (C,) that candidates are good."""
+        assert self.emulator is not None
+        return self.emulator.p_good(candidates, seed=int(self.rng.integers(2**31)))

@@ -28,6 +28,8 @@ Array = NDArray[np.float64]
 
 N_CANDIDATES = 16  # children of each parent in a tournament
 FAR = 3.0  # from a good point, in units of the median distance between neighbouring ones
+DARING = 0.5
+MAX_FAR = 700  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
 
@@ -155,12 +157,12 @@ class Region(_Floored):
         if scene.few_good:
             return by_draws(scene, np.concatenate([scene.cloud, scene.projected[0]]), n)
         pick = ACQUISITIONS[self.acquisition]
-        return scene.cloud[pick(scene.cloud, scene.cloud_p_good, scene.known, n)]
+        return scene.cloud[pick(scene.cloud, scene.p_good(scene.cloud), scene.known, n)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frontier(_Floored):
-    """Where the good region may go on: as `Region`, but uncertain candidates count nearly as much as certain ones.
+    """Where else the good region may be: candidates that do not start from good points, uncertain ones welcome.
 
     With the root of P(good) for P(good), a place far from all good points is worth a try at a chance of a few per cent;
     a miss there teaches the surrogate most. While good points are few, it looks at the valleys that points from all
@@ -178,8 +180,9 @@ class Frontier(_Floored):
         """Points (n, P)."""
         if scene.few_good:
             return by_draws(scene, scene.projected[0], n)
-        chance = np.sqrt(scene.cloud_p_good + LEAST_CHANCE)
-        return scene.cloud[expected_coverage_gain(scene.cloud, chance, scene.known, n)]
+        candidates = scene.far_cloud[: MAX_FAR]
+        chance = (scene.p_good(candidates) + LEAST_CHANCE) ** DARING
+        return candidates[expected_coverage_gain(candidates, chance, scene.known, n)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -297,6 +300,6 @@ def graded(emulator: Emulator, targets: Array) -> Array:
 
 # in the order in which they propose: what one has no points for goes to the next
 KINDS: dict[str, type] = {
-    "valleys": Valleys, "explore": Explore, "local": Local, "evolution": Evolution, "frontier": Frontier,
+    "explore": Explore, "local": Local, "evolution": Evolution, "valleys": Valleys, "frontier": Frontier,
     "region": Region, "tournament": Tournament,
 }

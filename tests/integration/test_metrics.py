@@ -32,6 +32,7 @@ CONFIG = """
 [scan]
 name = "watched"
 points = 0
+iterations = 0
 max_evaluations = 100000
 [search]
 method = "mls_dnnr"

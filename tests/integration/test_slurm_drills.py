@@ -27,7 +27,7 @@ def lab() -> Iterator[Lab]:
 
 def test_a_network_that_is_cut_for_90_s(lab: Lab) -> None:
     """Ray takes a minute to notice; the points are with others long before, and the node is used again afterwards."""
-    scan = Scan(lab, "cut", points=1500)
+    scan = Scan(lab, "cut", points=4500, pause_s=0.2)
     job = scan.submit("--nodes=3", "--exclusive")
     for name in lab.machines:
         scan.wait_for(10, name)

@@ -15,11 +15,11 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
-from peers import ours  # noqa: E402
-from problems import PROBLEMS  # noqa: E402
-from score import curves, score  # noqa: E402
+from peers import ours
+from problems import PROBLEMS
+from score import curves, score
 
-from raydnnr.search.methods import KINDS  # noqa: E402
+from raydnnr.search.methods import KINDS
 
 
 @dataclass(frozen=True)

@@ -176,6 +176,16 @@ def test_numbers_stay_in_their_bounds(n, d, seed, width):
     assert not found.gain < 0 and not found.gain > 1
 
 
+@given(st.sampled_from([1e-5, 1e-3, 0.1]), DIMENSIONS, SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_a_tiny_region_is_covered_as_a_large_one(width, d, seed):
+    u = np.random.default_rng(seed).random((150, d))
+    large, tiny = survey(u), survey(0.7 + width * u)
+    assert tiny.coverage.share == pytest.approx(large.coverage.share, abs=0.01)
+    assert tiny.coverage.radius == pytest.approx(width * large.coverage.radius, rel=0.01)
+    assert tiny.gain == pytest.approx(large.gain, abs=0.03) and tiny.regions == large.regions
+
+
 @pytest.mark.parametrize("u", [np.empty((0, 3)), np.full((100, 3), np.nan)])
 def test_of_nothing_nothing_is_known(u):
     assert math.isnan(coverage(u).share) and math.isnan(coverage_gain(u)) and n_regions(u).count == 0

@@ -80,14 +80,14 @@ def same(a, b):
 
 @pytest.mark.parametrize(("settings", "words"), [
     ({"growth": -0.1}, "growth: got -0.1; use a number between 0 and 10"), ({"growth": math.nan}, "growth"),
-    ({"sources": ["explor"]}, "no source 'explor'; there are explore, local, tournament, region, frontier, evolution."),
+    ({"sources": ["explor"]}, f"no source 'explor'; there are {', '.join(SOURCES)}."),
     ({"sources": ["explor"]}, "Did you mean 'explore'?"),
     ({"sources": []}, "sources: name each source once, one at least"),
     ({"sources": ["local", "local"]}, "sources: name each source once"),
     ({"sources": ["region", "tournament"]}, "sources: keep one that needs no surrogate: explore, local or evolution"),
     ({"floors": {"regoin": 0.1}}, "floors: no source 'regoin'"), ({"floors": {"region": 1.5}}, "floor: got 1.5"),
     ({"floors": {"region": 0.7, "local": 0.7}}, "floors: their sum is above 1"),
-    ({"floors": {"region": "much"}}, "floors"),
+    ({"floors": {"region": "much"}}, "floor: got 'much', wants a number"),
     ({"acquisition": "best"}, "acquisition: got 'best'; choose one of coverage, farthest, probability"),
     ({"surrogate": "forest"}, "surrogate: got 'forest'; choose one of mixed, gaussian_process, ensemble"),
     ({"max_rows": 49}, "max_rows: got 49; use a whole number >= 50"),

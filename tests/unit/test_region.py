@@ -138,6 +138,8 @@ def test_a_walk_from_one_point_spreads_over_the_whole_shell(n_params):
     nearest = np.min(np.linalg.norm(places[:, None] - u[None], axis=2), axis=1)
     assert np.quantile(nearest, 0.95) < (0.05 if n_params == 2 else 0.15)
     assert len(np.unique(u, axis=0)) > 0.7 * len(u)  # hardly a move is refused
+    assert 0.2 < inside(u, 1.0).mean() < 0.95  # across its width, too
+    assert 0.1 < (np.linalg.norm(u - 0.5, axis=1) < RADIUS).mean() < 0.9
 
 
 def test_walks_outside_come_nearer_or_stay():
@@ -165,7 +167,7 @@ def test_thresholds_that_all_or_no_points_meet(excess):
 
 def test_where_nothing_changes_nothing_moves():
     flat = replace(Shell().geometry(anywhere(5, 3)), jacobian=np.zeros((5, 1, 3)))
-    np.testing.assert_array_equal(newton_step(flat, 2.0, 0.5), 0.0)
+    np.testing.assert_array_equal(newton_step(flat, 2.0, np.full(5, 0.5)), 0.0)
 
 
 def test_no_points_no_cloud():

@@ -16,7 +16,7 @@ from raydnnr.search.sources import KINDS, Evolution, Explore, Frontier, Local, R
 from tests.unit.emulators import SHELL, emulator, radius, rows
 
 EXAMPLES = {"explore": {}, "local": {"floor": 0.2}, "tournament": {}, "region": {"acquisition": "farthest"},
-            "frontier": {"floor": 0.0}, "evolution": {"floor": 1.0}}
+            "frontier": {"floor": 0.0}, "evolution": {"floor": 1.0}, "valleys": {}}
 
 SURROGATE = emulator(80, likelihoods=SHELL, threshold=2.0)
 HALF = emulator(120, likelihoods=SHELL, threshold=2.0, valid=lambda u: u[:, 0] < 0.6)
