@@ -17,6 +17,7 @@ _HOMES = {
     "raydnnr.likelihoods": ("Bias", "Cfunction", "Expuser", "Gauss", "Log", "Loguser", "Lower", "Minusexpuser", "Off",
                             "Siguser", "Upper", "User"),
     "raydnnr.plan": ("ClusterSettings", "Plan", "Stop"),
+    "raydnnr.search.hybrid": ("Hybrid",),
     "raydnnr.search.mls_dnnr": ("MlsDnnr",),
     "raydnnr.search.random_sampling": ("RandomSampling",),
     "raydnnr.space": ("Parameter",),

@@ -101,7 +101,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """One training of the surrogate: losses are mean squared errors in the scaled target."""
+    """One training of the surrogate.
+
+    Losses are mean squared errors in the scaled target; of method ``hybrid``, the median error on rows that it had not
+    seen, beside that of guessing the median, averaged over the observables; NaN where there were none yet.
+    """
 
     n_points: int
     epochs: int

@@ -178,7 +178,8 @@ class Progress:
         if text := str(s.survey):
             words.append(text)
         if report:
-            words.append(f"loss {report.loss:.3g} ({report.n_points} points, {report.seconds:.1f} s)")
+            loss = "" if math.isnan(report.loss) else f"loss {report.loss:.3g} "
+            words.append(f"{loss}({report.n_points} points, {report.seconds:.1f} s)")
         if not math.isnan(left := self._seconds_left()):
             words.append(f"about {_clock(left)} left")
         return "  ".join(words)

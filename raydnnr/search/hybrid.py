@@ -214,6 +214,6 @@ def _learnable(problem: Problem, view: View) -> tuple[Rows, Array]:
 
 def _report(emulator: Emulator, skill: Skill, n_rows: int, seconds: float) -> TrainingReport:
     error = float(np.mean(skill.errors)) if skill.errors else math.nan
-    return TrainingReport(n_rows, 0, math.nan, error, seconds)
+    return TrainingReport(n_rows, 0, error, error, seconds)
 
 

@@ -21,7 +21,7 @@ SEED = int(os.environ.get("RAYDNNR_DRILL_SEED", "1"))
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab([Machine("n1"), Machine("n2"), Machine("n3")]) as lab:
+    with Lab([Machine("n1"), Machine("n2"), Machine("n3")], patience_s=300) as lab:
         yield lab
 
 

@@ -70,7 +70,7 @@ ReturnToService=2
 KillWait=30
 MinJobAge=3600
 SlurmctldTimeout=30
-SlurmdTimeout=20
+SlurmdTimeout={patience_s}
 JobRequeue=1
 DefMemPerCPU=1000
 StateSaveLocation={folder}/state
@@ -108,13 +108,15 @@ class Lab:
 
     Args:
         machines: The nodes.
+        patience_s: How long a node may be silent before Slurm takes it from its jobs.
 
     Attributes:
         folder: All of the lab.
         shared: A folder all machines and users see.
     """
 
-    def __init__(self, machines: Sequence[Machine]) -> None:
+    def __init__(self, machines: Sequence[Machine], patience_s: int = 20) -> None:
+        self._patience_s = patience_s
         self.machines = {m.name: m for m in machines}
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-lab-", dir="/var/tmp"))
         self.shared = self.folder / "shared"
@@ -249,7 +251,7 @@ class Lab:
         nodes = [f"NodeName={m.name} CPUs={m.cpus} RealMemory=4000" + (f" Gres=gpu:{m.gpus}" if m.gpus else "")
                  for m in self.machines.values()]
         partition = f"PartitionName=all Nodes={','.join(self.machines)} Default=YES MaxTime=INFINITE State=UP"
-        head = CONF.format(net=NET, folder=self.folder)
+        head = CONF.format(net=NET, folder=self.folder, patience_s=self._patience_s)
         (self.folder / "slurm.conf").write_text("\n".join([head, *nodes, partition, ""]))
         gres = [f"NodeName={m.name} Name=gpu Count={m.gpus} File=/dev/null" for m in self.machines.values() if m.gpus]
         (self.folder / "gres.conf").write_text("\n".join([*gres, ""]))
