@@ -255,7 +255,7 @@ class Summary:
     best_nll: float = float("nan")
     seconds: float = 0.0
     reasons: tuple[tuple[str, int], ...] = ()
-    survey: Survey = Survey()
+    survey: Survey = field(default_factory=Survey)
 
 
 RESERVED = frozenset({"point_id", "iteration", "origin", "nll", "nll_predicted", "status", "reason", "attempts",
