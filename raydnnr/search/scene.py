@@ -24,6 +24,7 @@ FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
 N_PARENTS, N_PROJECTED = 350, 500  # that the clouds start from
 WALK_STEPS = 4
+FAR = 3.0  # from a good point, in units of the median distance between neighbouring ones
 MAX_CLOUD = 1000
 MAX_WALKED = 250  # projected points that walk on
 
@@ -93,6 +94,31 @@ class Scene:
 
             weight = cKDTree(self.elite).query(self.elite, k=4)[0][:, -1] + 1e-12
         return self.elite[self.rng.choice(len(self.elite), n, p=weight / weight.sum())]
+
+    def elsewhere(self, u: Array) -> NDArray[np.bool_]:
+        """Which points (C, P) are farther from every good point than `FAR` times what good ones are from each other."""
+        from scipy.spatial import cKDTree
+
+        if len(self.good) < 2:
+            return np.ones(len(u), dtype=bool)
+        tree = cKDTree(self.good)
+        found: NDArray[np.bool_] = tree.query(u)[0] > FAR * float(np.median(tree.query(self.good, k=2)[0][:, 1]))
+        return found
+
+    @cached_property
+    def lowest_elsewhere(self) -> Index:
+        """Rows far from good points that no neighbour lies below in violation, the lowest first (`MAX_GOOD` looked at).
+        """
+        from scipy.spatial import cKDTree
+
+        rows = np.flatnonzero(np.isfinite(self.nll))
+        rows = rows[np.argsort(self.violation[rows], kind="stable")][:MAX_GOOD]
+        if len(rows) < 2:
+            return rows
+        k = min(len(rows), 2 * self.n_params + 1)
+        near = cKDTree(self.u[rows]).query(self.u[rows], k=k)[1]
+        lowest = rows[self.violation[rows] <= self.violation[rows][near].min(axis=1)]
+        return lowest[self.elsewhere(self.u[lowest])]
 
     @cached_property
     def projected(self) -> tuple[Array, Array]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 N_CANDIDATES = 16  # children of each parent in a tournament
-FAR = 3.0  # from a good point, in units of the median distance between neighbouring ones
+N_STEPS = 64  # that are considered from each row
 DARING = 0.5
 MAX_FAR = 700  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
@@ -189,9 +189,11 @@ class Frontier(_Floored):
 class Valleys(_Floored):
     """Valleys of the surrogate far from all good points: where the next island may be.
 
-    Points from all over the cube fall into the valleys of the predicted violation. Of those that end far from every
-    good point, the ones are taken that are the fewest standard deviations away from being good: a valley that was
-    looked into and is too shallow loses its uncertainty, and is left.
+    Half of its points go down from evaluated rows: from those far from every good point that have no row of lower
+    violation beside them, the lowest first, by the step that the surrogate likes best of many. The others look into
+    predicted valleys: of points from all over the cube that were moved towards the good region and ended far from every
+    good point, those are taken that are the fewest standard deviations away from being good; a valley that was looked
+    into and is too shallow loses its uncertainty, and is left.
     """
 
     @property
@@ -201,14 +203,29 @@ class Valleys(_Floored):
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P), or fewer where there are not so many valleys."""
-        from scipy.spatial import cKDTree
+        lowest = self._below_lowest(scene, (n + 1) // 2)
+        return np.concatenate([lowest, self._uncertain(scene, n - len(lowest))])
 
+    def _below_lowest(self, scene: Scene, n: int) -> Array:
+        """A step down from each of the lowest rows far from good points that have no lower row beside them."""
+        assert scene.emulator is not None
+        rows = scene.lowest_elsewhere[:n]
+        if not len(rows):
+            return np.empty((0, scene.n_params))
+        size = 10.0 ** scene.rng.uniform(-1.7, -0.7, (len(rows), N_STEPS, 1))
+        steps = size * scene.rng.standard_normal((len(rows), N_STEPS, scene.n_params))
+        candidates = reflect(scene.u[rows][:, None] + steps).reshape(-1, scene.n_params)
+        violation = graded(scene.emulator, scene.emulator.mean(candidates))
+        violation += np.where(scene.emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
+        best = violation.reshape(len(rows), N_STEPS).argmin(axis=1)
+        return candidates.reshape(len(rows), N_STEPS, -1)[np.arange(len(rows)), best]
+
+    def _uncertain(self, scene: Scene, n: int) -> Array:
+        """Predicted valleys far from good points, those first that are the fewest deviations from being good."""
         assert scene.emulator is not None
         candidates = scene.projected[0]
         if not scene.few_good:
-            tree = cKDTree(scene.good)
-            apart = FAR * float(np.median(tree.query(scene.good, k=2)[0][:, 1]))
-            candidates = candidates[tree.query(candidates)[0] > apart]
+            candidates = candidates[scene.elsewhere(candidates)]
         if not len(candidates):
             return candidates
         draws = graded(scene.emulator, scene.emulator.draws(candidates, seed=int(scene.rng.integers(2**31))))

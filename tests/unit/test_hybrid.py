@@ -326,11 +326,12 @@ def test_likelihoods_whose_nll_is_negative():
 
 
 def test_a_trained_surrogate_that_shows_no_skill_is_not_trusted(rows, monkeypatch):
-    """Its sources keep their floors."""
+    """Its sources keep their floors together; what one has no points for, the next one gets."""
     method = Hybrid(**SMALL)
     trusted = Counter(method.propose(RING, rows, 4, 200).origin)
     monkeypatch.setattr(learning, "_ranking", lambda *args: 0.5)
     distrusted = Counter(Hybrid(**SMALL).propose(RING, rows, 4, 200).origin)
     led = [word for word in SOURCES if SOURCES[word]().needs_surrogate]
-    assert all(distrusted[word] <= math.ceil(SOURCES[word]().floor * 200) + 1 for word in led)
-    assert sum(distrusted[word] for word in led) < sum(trusted[word] for word in led)
+    n_led = sum(distrusted[word] for word in led)
+    assert n_led <= 200 * sum(SOURCES[word]().floor for word in led) + len(led)
+    assert n_led < sum(trusted[word] for word in led)

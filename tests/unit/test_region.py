@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from raydnnr.search.region import OPTIMISM, newton_step, project, reflect, violation, walk
+from raydnnr.search import region
+from raydnnr.search.region import OPTIMISM, newton_step, reflect, violation, walk
 from raydnnr.surrogates.emulator import Geometry
 
 RADIUS, WIDTH = 0.35, 0.01
@@ -42,6 +43,11 @@ class Shell:
 
 def anywhere(n, n_params, seed=0):
     return np.random.default_rng(seed).random((n, n_params))
+
+
+def project(shell, u, n_steps=8):
+    """With the same landings whenever it is asked."""
+    return region.project(shell, u, np.random.default_rng(3), n_steps)
 
 
 def inside(u, sigmas=2.0):
@@ -147,7 +153,7 @@ def test_walks_outside_come_nearer_or_stay():
     start = anywhere(100, 3)
     before = violation(Shell().geometry(start), 2.0)
     after = violation(Shell().geometry(walk(Shell(), start, 1, np.random.default_rng(0))), 2.0)
-    assert (after <= np.maximum(before, 2.0 * OPTIMISM)).all()
+    assert (after <= np.maximum(before, 2.0 * OPTIMISM) * (1 + 1e-9)).all()
     assert (after < before).any()
 
 
