@@ -93,6 +93,8 @@ def test_a_driver_that_is_killed_again_and_again_loses_at_most_a_second(tmp_path
 def test_a_second_driver_is_refused_until_the_first_is_dead(tmp_path):
     driver = Driver(tmp_path, 10**6, 0.001)
     driver.wait_for("open")
+    while not list((tmp_path / "run" / "journal").glob("*.proposal.arrow")):
+        time.sleep(0.01)
     with pytest.raises(RunDirectoryError, match=f"a driver works in it .process {driver.process.pid} on "):
         Store.open(tmp_path / "run", PLAN, {})
     with pytest.raises(RunDirectoryError, match="a driver works in it"):

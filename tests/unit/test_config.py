@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raydnnr import Gauss, MlsDnnr, RandomSampling, Upper
+from raydnnr import Gauss, Hybrid, RandomSampling, Upper
 from raydnnr.config import dump, load, versions
 from raydnnr.errors import ConfigError
 from raydnnr.likelihoods import Off
@@ -236,11 +236,11 @@ def test_a_relative_file_is_the_same(good, monkeypatch):
     assert load("good.toml").fingerprint == load(good).fingerprint
 
 
-def test_the_original_scan_is_the_default(good):
+def test_hybrid_is_the_default(good):
     good.write_text(GOOD.replace('[search]\nmethod = "random"\n', ""))
     plan = load(good)
-    assert plan.method == MlsDnnr()
-    assert plan.stop.iterations == 10
+    assert plan.method == Hybrid()
+    assert plan.stop.iterations == 0
 
 
 def test_stop_rules_may_stand_among_the_settings_of_the_search(good):
