@@ -37,7 +37,7 @@ MIN_ROWS = 12  # with which something can be learned
 LENGTH_ROWS = 256
 ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
 WIDEN_RANGE = (0.7, 5.0)
-MIN_EXAMINED = 12
+MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, some evenly spaced ones
 NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
 
@@ -234,7 +234,8 @@ class _Task:
         n_targets = len(self.columns)
         only_ensemble = self.learner.surrogate == "ensemble"
         untested = _Examination((only_ensemble,) * n_targets, (1.0,) * n_targets, Skill())
-        new = now.take(slice(len(before), None))
+        n_new = len(now) - len(before)
+        new = now.take(len(before) + np.unique(np.linspace(0, n_new - 1, min(n_new, MAX_EXAMINED)).astype(np.intp)))
         if before.ok.sum() < MIN_ROWS or new.ok.sum() < MIN_EXAMINED:
             return untested
         return self.memo.get(self.key("exam", now), lambda: self._examined(before, new, untested))
