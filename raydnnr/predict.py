@@ -20,6 +20,9 @@ from raydnnr.export import SHARED, identity
 from raydnnr.likelihoods import Off
 from raydnnr.search import methods
 from raydnnr.trainer import SURROGATE_FILE
+from raydnnr.usertable import numbers, read_user_table
+
+WHERE = "predict"
 
 if TYPE_CHECKING:  # it loads torch, which the other commands have no use for
     from raydnnr.plan import Plan
@@ -65,7 +68,7 @@ def predict(run_dir: Path | str, points: Path | str) -> Predicted:
     identity(run_dir)
     plan = load(run_dir / "config.toml")
     emulator = _emulator(run_dir, plan)
-    asked = _read(points)
+    asked = read_user_table(points, WHERE)
     x = _parameters(asked, plan, points)
     inside = np.isfinite(x).all(axis=1)
     inside[inside] = plan.space.contains(x[inside])
@@ -149,23 +152,12 @@ def _blocks(emulator: Emulator, u: Array) -> Iterator[Prediction]:
 # ---- the table of points
 
 
-def _read(path: Path) -> pa.Table:
-    try:
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        return pq.read_table(path) if is_parquet else pyarrow.csv.read_csv(path)
-    except FileNotFoundError:
-        raise ConfigError(f"predict: {path} does not exist") from None
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"predict: {path} cannot be read as a table: {error}") from None
-
-
 def _parameters(table: pa.Table, plan: Plan, path: Path) -> Array:
     """Values (N, P) of the scanned parameters."""
     if missing := [name for name in plan.space.scanned if name not in table.column_names]:
         raise ConfigError(f"predict: {path} has no column {', '.join(missing)}; every scanned parameter needs one. It "
                           f"has {', '.join(table.column_names)}.{did_you_mean(missing[0], table.column_names)}")
-    return np.column_stack([_numbers(table, name, path) for name in plan.space.scanned])
+    return np.column_stack([numbers(table, name, path, WHERE) for name in plan.space.scanned])
 
 
 def _agrees(table: pa.Table, plan: Plan, path: Path) -> NDArray[np.bool_]:
@@ -173,15 +165,6 @@ def _agrees(table: pa.Table, plan: Plan, path: Path) -> NDArray[np.bool_]:
     agrees = np.ones(table.num_rows, bool)
     for p in plan.parameters:
         if p.name in table.column_names and p.name not in plan.space.scanned:
-            agrees &= np.isclose(_numbers(table, p.name, path), p.prior.from_unit(np.zeros(1))[0], rtol=1e-9, atol=0.0)
+            fixed = p.prior.from_unit(np.zeros(1))[0]
+            agrees &= np.isclose(numbers(table, p.name, path, WHERE), fixed, rtol=1e-9, atol=0.0)
     return agrees
-
-
-def _numbers(table: pa.Table, name: str, path: Path) -> Array:
-    """A column as numbers; an empty cell is NaN."""
-    if table.column_names.count(name) > 1:
-        raise ConfigError(f"predict: {path}: two columns are named {name!r}")
-    try:
-        return np.array(table.column(name).cast(pa.float64()).to_numpy(), dtype=np.float64)
-    except pa.ArrowException as error:
-        raise ConfigError(f"predict: {path}: column {name!r} holds what is not a number: {error}") from None

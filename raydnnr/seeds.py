@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from raydnnr.errors import ConfigError, RunDirectoryError
@@ -16,6 +14,9 @@ from raydnnr.evaluation import Array, Status
 from raydnnr.export import read_evaluations
 from raydnnr.likelihoods import Off
 from raydnnr.table import StoredPlan, status_codes
+from raydnnr.usertable import numbers, read_user_table
+
+WHERE = "scan.init_csv"
 
 
 @dataclass(frozen=True)
@@ -51,19 +52,19 @@ def read_seeds(path: Path | str, plan: StoredPlan) -> Seeds:
     if missing := [name for name in plan.space.scanned if name not in table.column_names]:
         raise ConfigError(f"scan.init_csv: {path} has no column {', '.join(missing)}; a seed table needs every scanned "
                           f"parameter. It has {there}")
-    x = np.column_stack([_numbers(table, name, path) for name in plan.space.scanned])
+    x = np.column_stack([numbers(table, name, path, WHERE) for name in plan.space.scanned])
     wanted = [o.name for o in plan.observables if not isinstance(o.likelihood, Off)]
     missing = [name for name in wanted if name not in table.column_names]
     nll_name = next((name for name in table.column_names if name.strip().lower() == "nll"), None)
     if missing and nll_name is None:
         raise ConfigError(f"scan.init_csv: {path} has no column {', '.join(missing)}; a seed table needs every "
                           f"observable that has a likelihood, or NLL. It has {there}")
-    nll = _numbers(table, nll_name, path) if nll_name else np.full(len(x), np.nan)
+    nll = numbers(table, nll_name, path, WHERE) if nll_name else np.full(len(x), np.nan)
     observables = np.full((len(x), len(plan.observables)), np.nan)
     if not missing:
         for k, o in enumerate(plan.observables):
             if o.name in table.column_names:
-                observables[:, k] = _numbers(table, o.name, path)
+                observables[:, k] = numbers(table, o.name, path, WHERE)
         nll[np.isfinite(observables).any(axis=1)] = np.nan  # computed anew
     return _chosen(path, plan, table, x, observables, nll)
 
@@ -77,7 +78,7 @@ def _chosen(path: Path, plan: StoredPlan, table: pa.Table, x: Array, observables
     for p in plan.parameters:
         if p.name not in plan.space.scanned and p.name in table.column_names:
             fixed = p.prior.from_unit(np.zeros(1))[0]
-            inside &= np.isclose(_numbers(table, p.name, path), fixed, rtol=1e-9, atol=0.0)
+            inside &= np.isclose(numbers(table, p.name, path, WHERE), fixed, rtol=1e-9, atol=0.0)
     scored = [k for k, o in enumerate(plan.observables) if not isinstance(o.likelihood, Off)]
     known = np.isfinite(observables[:, scored])
     rated = np.isfinite(nll) | known.any(axis=1) | (status == Status.INVALID)
@@ -94,25 +95,9 @@ def _chosen(path: Path, plan: StoredPlan, table: pa.Table, x: Array, observables
 
 
 def _read(path: Path) -> pa.Table:
+    if not path.is_dir():
+        return read_user_table(path, WHERE)
     try:
-        if path.is_dir():
-            return read_evaluations(path)
-        with path.open("rb") as file:
-            is_parquet = file.read(4) == b"PAR1"
-        return pq.read_table(path) if is_parquet else pyarrow.csv.read_csv(path)
+        return read_evaluations(path)
     except RunDirectoryError as error:
-        raise ConfigError(f"scan.init_csv: {error}") from None
-    except FileNotFoundError:
-        raise ConfigError(f"scan.init_csv: {path} does not exist") from None
-    except (pa.ArrowException, OSError) as error:
-        raise ConfigError(f"scan.init_csv: {path} cannot be read as a table: {error}") from None
-
-
-def _numbers(table: pa.Table, name: str, path: Path) -> Array:
-    """A column as numbers; an empty cell is NaN."""
-    if table.column_names.count(name) > 1:
-        raise ConfigError(f"scan.init_csv: {path}: two columns are named {name!r}")
-    try:
-        return np.array(table.column(name).cast(pa.float64()).to_numpy(), dtype=np.float64)
-    except pa.ArrowException as error:
-        raise ConfigError(f"scan.init_csv: {path}: column {name!r} holds what is not a number: {error}") from None
+        raise ConfigError(f"{WHERE}: {error}") from None

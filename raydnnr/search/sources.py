@@ -216,7 +216,7 @@ class Valleys(_Floored):
         steps = size * scene.rng.standard_normal((len(rows), N_STEPS, scene.n_params))
         candidates = reflect(scene.u[rows][:, None] + steps).reshape(-1, scene.n_params)
         violation = graded(scene.emulator, scene.emulator.mean(candidates))
-        violation += np.where(scene.emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
+        violation += _refused(scene.emulator, candidates)
         best = violation.reshape(len(rows), N_STEPS).argmin(axis=1)
         return candidates.reshape(len(rows), N_STEPS, -1)[np.arange(len(rows)), best]
 
@@ -231,7 +231,7 @@ class Valleys(_Floored):
         draws = graded(scene.emulator, scene.emulator.draws(candidates, seed=int(scene.rng.integers(2**31))))
         bar = math.log1p(max(scene.emulator.excess, 0.0))
         away = (draws.mean(axis=0) - bar) / (draws.std(axis=0) + 1e-6)
-        away += np.where(scene.emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
+        away += _refused(scene.emulator, candidates)
         return candidates[_apart(candidates, away, n, 0.05 * math.sqrt(scene.n_params))]
 
 
@@ -296,7 +296,7 @@ def by_draws(scene: Scene, candidates: Array, n: int) -> Array:
     emulator = scene.emulator
     assert emulator is not None
     draws = emulator.draws(candidates, seed=int(scene.rng.integers(2**31)), n_draws=16)
-    violation = graded(emulator, draws) + np.where(emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
+    violation = graded(emulator, draws) + _refused(emulator, candidates)
     free = np.ones(len(candidates), dtype=bool)
     apart = 0.002 * math.sqrt(scene.n_params)
     picks = []
@@ -313,6 +313,11 @@ def graded(emulator: Emulator, targets: Array) -> Array:
     """Sum of ``ln(1 + loss)`` over the observables (...), for targets (..., T)."""
     total: Array = np.log1p(np.maximum(emulator.losses(targets) - emulator.floors, 0.0)).sum(axis=-1)
     return total
+
+
+def _refused(emulator: Emulator, candidates: Array) -> Array:
+    """What a candidate (C,) that is probably not ok has on top of its violation."""
+    return np.where(emulator.p_valid(candidates) < 0.5, 3.0, 0.0)
 
 
 # in the order in which they propose: what one has no points for goes to the next

@@ -13,7 +13,7 @@ import io
 import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -312,8 +312,3 @@ def _networks(stored: Array) -> EnsembleRegressor:
         return EnsembleRegressor.from_bytes(stored.tobytes())
     except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
         raise ValueError("its networks are damaged") from error
-
-
-def with_threshold(emulator: Emulator, threshold: float) -> Emulator:
-    """The same models, for another threshold."""
-    return replace(emulator, threshold=threshold)

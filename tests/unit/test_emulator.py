@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from raydnnr.errors import RunDirectoryError
 from raydnnr.likelihoods import MAX_LOSS, Expuser, Gauss, Off, get_losses
-from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, constrained, with_threshold
+from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, constrained
 from raydnnr.surrogates.ensemble import Ensemble
 from tests.unit.emulators import LIKELIHOODS, SHELL, emulator, radius, rows
 
@@ -181,8 +181,9 @@ def test_rows_of_a_geometry(mask):
 
 def test_the_threshold_can_be_changed():
     em = emulator(threshold=1.0)
-    assert with_threshold(em, 3.0).threshold == 3.0
-    assert (with_threshold(em, 3.0).p_good(points(), 1) >= em.p_good(points(), 1)).all()
+    other = replace(em, threshold=3.0)
+    assert other.threshold == 3.0
+    assert (other.p_good(points(), 1) >= em.p_good(points(), 1)).all()
 
 
 # ---- on disk
