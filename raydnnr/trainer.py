@@ -18,7 +18,7 @@ class Trainer:
 
     Args:
         plan: What is scanned, and how.
-        surrogate_dir: Where the report of the latest training goes; None for nowhere.
+        surrogate_dir: Where the latest surrogate and the report of its training go; None for nowhere.
     """
 
     def __init__(self, plan: Plan, surrogate_dir: Path | None = None) -> None:
