@@ -27,6 +27,7 @@ from raydnnr.search import bandit
 from raydnnr.search.acquisition import distinct_from
 from raydnnr.search.samplers import sobol_points
 from raydnnr.search.scene import Scene
+from raydnnr.search.sources import DEFAULT as DEFAULT_SOURCES
 from raydnnr.search.sources import KINDS as SOURCES
 from raydnnr.search.sources import Source
 from raydnnr.surrogates.memo import Memo
@@ -51,7 +52,7 @@ class Hybrid:
         points_per_iteration: Points of a round at least; more as the rows grow, and where the slots would run dry.
         growth: A round is this share of all points proposed before, at least.
         sources: Which sources take part: explore, local, evolution, valleys, frontier, region,
-            tournament.
+            tournament (all but the last by default).
         floors: Share of every round that a source keeps, where it is not to be its default.
         acquisition: How ``region`` picks from its candidates: coverage, farthest or probability.
         surrogate: mixed, gaussian_process or ensemble.
@@ -62,11 +63,11 @@ class Hybrid:
     bootstrap_points: int = 100
     points_per_iteration: int = 20
     growth: float = 0.08
-    sources: tuple[str, ...] = tuple(SOURCES)
+    sources: tuple[str, ...] = DEFAULT_SOURCES
     floors: Mapping[str, float] = field(default_factory=dict)
     acquisition: str = "farthest"
     surrogate: str = "mixed"
-    max_rows: int = 700
+    max_rows: int = 1000
     synchronous: bool = False
     _memo: Memo = field(default_factory=Memo, init=False, repr=False, compare=False)
 

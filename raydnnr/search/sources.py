@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
 DARING = 0.5
+MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
 MAX_FAR = 700  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
@@ -86,14 +87,16 @@ class Explore(_Floored):
 
 @dataclass(frozen=True, kw_only=True)
 class Local(_Floored):
-    """Children of good points: random steps, differences of other good points, or some of their coordinates.
+    """Children of good points: random steps, differences of other good points, some of their coordinates, or one or two
+    coordinates drawn anew.
 
     Step lengths are log-uniform over 1.6 decades. Differences (differential evolution; Storn and Price 1997) know the
     shape of the good region and lead from island to island; coordinates of another point help where parameters act
-    alone.
+    alone. A coordinate drawn anew finds the island that differs in a sign or a phase, which no step within the first
+    one hints at.
     """
 
-    floor: float = 0.015
+    floor: float = 0.03
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
@@ -225,7 +228,7 @@ class Valleys(_Floored):
         assert scene.emulator is not None
         candidates = scene.projected[0]
         if not scene.few_good:
-            candidates = candidates[scene.elsewhere(candidates)]
+            candidates = candidates[scene.elsewhere(candidates)][:MAX_VALLEYS]
         if not len(candidates):
             return candidates
         draws = graded(scene.emulator, scene.emulator.draws(candidates, seed=int(scene.rng.integers(2**31))))
@@ -273,17 +276,21 @@ def _apart(candidates: Array, value: Array, n: int, distance: float) -> list[int
 
 
 def children(parents: Array, elite: Array, rng: np.random.Generator) -> Array:
-    """One child (n, P) of each parent (n, P): a random step, a difference of elites, or some coordinates of one."""
+    """One child (n, P) of each parent (n, P): a random step, a difference of elites, some coordinates of one, or some
+    drawn anew.
+    """
     n = len(parents)
     size = 10.0 ** rng.uniform(-2.3, -0.7, (n, 1))
     noise = size * rng.standard_normal(parents.shape)
     first, second, other = (elite[rng.integers(len(elite), size=n)] for _ in range(3))
     factor = np.where(rng.random((n, 1)) < 0.3, 1.0, rng.uniform(0.2, 1.0, (n, 1)))
     taken = rng.random(parents.shape) < rng.uniform(0.1, 0.6, (n, 1))
+    anew = rng.permuted(np.arange(parents.shape[1]) < rng.integers(1, 3, (n, 1)), axis=1)
     way = rng.random((n, 1))
-    child = np.where(way < 0.4, parents + noise,
-                     np.where(way < 0.75, parents + factor * (first - second) + 0.03 * noise,
-                              np.where(taken, other, parents) + 0.1 * noise))
+    child = np.where(way < 0.35, parents + noise,
+                     np.where(way < 0.65, parents + factor * (first - second) + 0.03 * noise,
+                              np.where(way < 0.8, np.where(taken, other, parents) + 0.1 * noise,
+                                       np.where(anew, rng.random(parents.shape), parents))))
     return reflect(child)
 
 
@@ -325,3 +332,6 @@ KINDS: dict[str, type] = {
     "explore": Explore, "local": Local, "evolution": Evolution, "valleys": Valleys, "frontier": Frontier,
     "region": Region, "tournament": Tournament,
 }
+
+# Those that take part by default. A tournament fills what `Region` covers better, once the surrogate has any skill.
+DEFAULT = tuple(word for word in KINDS if word != "tournament")

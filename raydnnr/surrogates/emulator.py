@@ -298,11 +298,11 @@ def constrained(likelihoods: Mapping[str, Likelihood]) -> list[int]:
 
 def _process_arrays(key: str, process: GaussianProcess) -> dict[str, Array]:
     return {f"{key}_u": process.u, f"{key}_y": process.y, f"{key}_length": process.lengths.length,
-            f"{key}_noise": np.array(process.lengths.noise)}
+            f"{key}_noise": np.array(process.lengths.noise), f"{key}_smooth": np.array(process.lengths.smooth)}
 
 
 def _process(arrays: Mapping[str, Array], key: str) -> GaussianProcess:
-    lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]))
+    lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]), bool(arrays.get(f"{key}_smooth", False)))
     return GaussianProcess(lengths, arrays[f"{key}_u"], arrays[f"{key}_y"])
 
 

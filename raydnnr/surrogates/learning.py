@@ -26,8 +26,9 @@ from raydnnr.errors import ConfigError
 from raydnnr.likelihoods import Likelihood
 from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, Model, Target, constrained
 from raydnnr.surrogates.ensemble import Ensemble, EnsembleRegressor
-from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths, fit_lengths
+from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths, fit_lengths, log_posterior
 from raydnnr.surrogates.memo import Memo
+from raydnnr.surrogates.subsets import conditioning_rows, nearest_rows, telling_rows
 from raydnnr.surrogates.targets import Scale, choose_scale
 
 Array = NDArray[np.float64]
@@ -38,6 +39,11 @@ LENGTH_ROWS = 256
 ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
 WIDEN_RANGE = (0.7, 5.0)
 MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, some evenly spaced ones
+# Models: a Gaussian process whose lengths are those of the whole cube; one of the normal kernel; one whose lengths are
+# those near the good region; networks.
+WIDE, SMOOTH, NEAR, ENSEMBLE = "wide", "smooth", "near", "ensemble"
+CLEARLY_BETTER = 0.8  # of the error of the model before it: what another one must do to be chosen
+EXACT = 0.05  # of the change that matters: an error below it leaves no wish for another model
 NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
 
@@ -80,8 +86,8 @@ class Learner:
     """
 
     surrogate: str = "mixed"
-    growth: float = 0.4
-    max_rows: int = 700
+    growth: float = 0.5
+    max_rows: int = 1000
 
     def __post_init__(self) -> None:
         if not 0.01 <= self.growth <= 10:
@@ -94,10 +100,14 @@ class Learner:
         """An emulator of all rows (`MIN_ROWS` ok ones at least)."""
         task = _Task(self, likelihoods, threshold, seed, memo)
         n_now = milestone(len(rows), MIN_ROWS, 1.0 + self.growth)
-        n_before = milestone(n_now - 1, MIN_ROWS, 1.0 + self.growth)
         now = rows.take(slice(0, n_now))
-        exam = task.examine(rows.take(slice(0, n_before)), now)
+        exam = task.examine(rows.take(slice(0, self.before(n_now))), now)
         return task.emulator(rows, now if now.ok.sum() >= MIN_ROWS else rows, exam), exam.skill
+
+
+    def before(self, n_rows: int) -> int:
+        """Rows of the milestone before one."""
+        return milestone(n_rows - 1, MIN_ROWS, 1.0 + self.growth)
 
 
 def milestone(n_rows: int, first: int, factor: float) -> int:
@@ -116,9 +126,9 @@ def milestone(n_rows: int, first: int, factor: float) -> int:
 
 @dataclass(frozen=True)
 class _Examination:
-    """By target: whether the ensemble did better, and the factor that widens uncertainties."""
+    """By target: the model that did best, and the factor that widens its uncertainties."""
 
-    use_ensemble: tuple[bool, ...]
+    models: tuple[str, ...]
     widen: tuple[float, ...]
     skill: Skill
 
@@ -140,20 +150,25 @@ class _Task:
 
     def emulator(self, rows: Rows, learned_from: Rows, exam: _Examination) -> Emulator:
         """Models whose lengths come from ``learned_from``, conditioned on ``rows``."""
-        chosen = self.subset(rows)
-        targets = []
-        regressor = self.ensemble(rows) if any(exam.use_ensemble) else None
-        for k, column in enumerate(self.columns):
-            scale, lengths = self.lengths(learned_from, column)
-            model: Model
-            if exam.use_ensemble[k] and regressor is not None:
-                model, scale = EnsembleTarget(regressor[0], k), regressor[1][k]
-            else:
-                there = chosen[np.isfinite(rows.observables[chosen, column])]
-                model = GaussianProcess(lengths, rows.u[there], scale.forward(rows.observables[there, column]))
-            targets.append(Target(column, scale, model, exam.widen[k]))
-        return Emulator(self.likelihoods, self.threshold, targets, self.validity(rows, learned_from, chosen),
+        targets = self.targets(rows, learned_from, exam)
+        return Emulator(self.likelihoods, self.threshold, targets, self.validity(rows, learned_from),
                         self.floors(rows, targets))
+
+    def targets(self, rows: Rows, learned_from: Rows, exam: _Examination) -> list[Target]:
+        """The model of each constrained observable."""
+        chosen = self.subset(rows)
+        return [Target(column, *self.model(rows, learned_from, k, exam.models[k], chosen), exam.widen[k])
+                for k, column in enumerate(self.columns)]
+
+    def model(self, rows: Rows, learned_from: Rows, k: int, word: str, chosen: Index) -> tuple[Scale, Model]:
+        """Scale and model of an observable, a Gaussian process being conditioned on the ``chosen`` rows."""
+        column = self.columns[k]
+        regressor = self.ensemble(rows) if word == ENSEMBLE else None
+        if regressor is not None:
+            return regressor[1][k], EnsembleTarget(regressor[0], k)
+        scale, lengths = self.lengths(learned_from, column, WIDE if word == ENSEMBLE else word)
+        there = chosen[np.isfinite(rows.observables[chosen, column])]
+        return scale, GaussianProcess(lengths, rows.u[there], scale.forward(rows.observables[there, column]))
 
     def floors(self, rows: Rows, targets: list[Target]) -> Array:
         """The lowest loss seen of each target, 0 if that is above."""
@@ -164,32 +179,46 @@ class _Task:
         return floors
 
     def subset(self, rows: Rows) -> Index:
-        """Rows of a Gaussian process: half good ones, a quarter the best of the others, a quarter any of the rest."""
-        n_max = self.learner.max_rows
-        if len(rows) <= n_max:
-            return np.arange(len(rows))
+        """Rows of a Gaussian process."""
         rng = np.random.default_rng([self.seed, len(rows), 1])
-        order = np.argsort(rows.nll, kind="stable")
-        n_good = int((rows.nll < self.threshold).sum())
-        good, others = order[:n_good], order[n_good:]
-        good = rng.permutation(good)[: max(n_max // 2, n_max - len(others))]
-        near, rest = np.split(others, [min(len(others), (n_max - len(good)) // 2)])
-        rest = rng.permutation(rest)[: n_max - len(good) - len(near)]
-        return np.sort(np.concatenate([good, near, rest]))
+        return conditioning_rows(rows.nll, self.threshold, rng, self.learner.max_rows)
 
-    def lengths(self, rows: Rows, column: int) -> tuple[Scale, Lengths]:
-        """Scale and lengths of an observable, learned from a few hundred rows: half of them the best."""
-        def learn() -> tuple[Scale, Lengths]:
+    def lengths(self, rows: Rows, column: int, model: str, *, alone: bool = False) -> tuple[Scale, Lengths]:
+        """Scale and lengths of an observable, learned from a few hundred rows.
+
+        Those of the milestone before are one of the starts, unless the rows stand ``alone``.
+        """
+        scale, starts = self.scale(rows, column)
+
+        def learn() -> Lengths:
             there = np.flatnonzero(np.isfinite(rows.observables[:, column]))
-            u, o, nll = rows.u[there], rows.observables[there, column], rows.nll[there]
+            u, nll = rows.u[there], rows.nll[there]
+            older = []
+            before = rows.take(slice(0, self.learner.before(len(rows))))
+            if not alone and before.ok.sum() >= MIN_ROWS:
+                older = [self.lengths(before, column, model, alone=True)[1]]
             rng = np.random.default_rng([self.seed, len(rows), column, 2])
-            scale, start = choose_scale(u, o, nll, self.matters(column), rng)
-            order = np.argsort(nll, kind="stable")
-            half = min(len(o), LENGTH_ROWS) // 2
-            pick = np.concatenate([order[:half], rng.permutation(order[half:])[: LENGTH_ROWS - half]])
-            return scale, fit_lengths(u[pick], scale.forward(o[pick]), start)
+            pick = (nearest_rows if model == NEAR else telling_rows)(u, nll, self.threshold, rng, LENGTH_ROWS)
+            t = scale.forward(rows.observables[there[pick], column])
+            found = fit_lengths(u[pick], t, [*starts, *older], smooth=model == SMOOTH)
+            if model == SMOOTH:  # not a maximum that only looks like one, as where all is taken for noise
+                wide = self.lengths(rows, column, WIDE, alone=alone)[1]
+                if log_posterior(wide, u[pick], t) > log_posterior(found, u[pick], t):
+                    return wide
+            return found
 
-        return self.memo.get(self.key(f"lengths {column}", rows), learn)
+        return scale, self.memo.get(self.key(f"lengths {column} {model} {alone}", rows), learn)
+
+    def scale(self, rows: Rows, column: int) -> tuple[Scale, list[Lengths]]:
+        """Scale of an observable, and lengths to begin with."""
+        def choose() -> tuple[Scale, list[Lengths]]:
+            there = np.isfinite(rows.observables[:, column])
+            rng = np.random.default_rng([self.seed, len(rows), column, 5])
+            scale, lengths = choose_scale(rows.u[there], rows.observables[there, column], rows.nll[there],
+                                          self.matters(column), rng)
+            return scale, [] if lengths is None else [lengths]
+
+        return self.memo.get(self.key(f"scale {column}", rows), choose)
 
     def matters(self, column: int) -> float:
         """Change of an observable that matters: sigma, or the threshold where the observable is an NLL itself."""
@@ -197,7 +226,7 @@ class _Task:
         sigma = getattr(likelihood, "sigma", None)
         return float(sigma) if sigma else max(abs(self.threshold), 1e-3)
 
-    def validity(self, rows: Rows, learned_from: Rows, chosen: Index) -> GaussianProcess | None:
+    def validity(self, rows: Rows, learned_from: Rows) -> GaussianProcess | None:
         """A model of which points are ok."""
         if rows.ok.sum() > len(rows) - 3:
             return None
@@ -206,7 +235,7 @@ class _Task:
             pick = np.random.default_rng([self.seed, len(learned_from), 3]).permutation(len(learned_from))[:LENGTH_ROWS]
             return fit_lengths(learned_from.u[pick], np.where(learned_from.ok[pick], 1.0, -1.0))
 
-        lengths = self.memo.get(self.key("validity", learned_from), learn)
+        lengths, chosen = self.memo.get(self.key("validity", learned_from), learn), self.subset(rows)
         return GaussianProcess(lengths, rows.u[chosen], np.where(rows.ok[chosen], 1.0, -1.0))
 
     def ensemble(self, rows: Rows) -> tuple[EnsembleRegressor, list[Scale]] | None:
@@ -220,7 +249,7 @@ class _Task:
             return None
 
         def learn() -> tuple[EnsembleRegressor, list[Scale]]:
-            scales = [self.lengths(rows, column)[0] for column in self.columns]
+            scales = [self.scale(rows, column)[0] for column in self.columns]
             t = np.stack([s.forward(rows.observables[:, c]) for s, c in zip(scales, self.columns, strict=True)], -1)
             rng = np.random.default_rng([self.seed, len(rows), 4])
             pick = np.sort(rng.permutation(len(rows))[:ENSEMBLE_MAX_ROWS])
@@ -233,7 +262,7 @@ class _Task:
         """How the models of the milestone before predicted the rows that came since."""
         n_targets = len(self.columns)
         only_ensemble = self.learner.surrogate == "ensemble"
-        untested = _Examination((only_ensemble,) * n_targets, (1.0,) * n_targets, Skill())
+        untested = _Examination((ENSEMBLE if only_ensemble else WIDE,) * n_targets, (1.0,) * n_targets, Skill())
         n_new = len(now) - len(before)
         new = now.take(len(before) + np.unique(np.linspace(0, n_new - 1, min(n_new, MAX_EXAMINED)).astype(np.intp)))
         if before.ok.sum() < MIN_ROWS or new.ok.sum() < MIN_EXAMINED:
@@ -241,23 +270,30 @@ class _Task:
         return self.memo.get(self.key("exam", now), lambda: self._examined(before, new, untested))
 
     def _examined(self, before: Rows, new: Rows, untested: _Examination) -> _Examination:
-        emulator = self.emulator(before, before, untested)
-        regressor = self.ensemble(before) if self.learner.surrogate != "gaussian_process" else None
-        use, widen, errors = [], [], []
+        emulator, chosen = self.emulator(before, before, untested), self.subset(before)
+        models, widen, errors = [], [], []
         for k, target in enumerate(emulator.targets):
             there = np.isfinite(new.observables[:, target.column])
             u, o = new.u[there], new.observables[there, target.column]
-            error, z, guess = _error(target.model, target.scale, u, o)
-            best = (self.learner.surrogate == "ensemble", error, z)
-            if self.learner.surrogate == "mixed" and regressor is not None:
-                other = _error(EnsembleTarget(regressor[0], k), regressor[1][k], u, o)
-                if other[0] < 0.8 * error:
-                    best = (True, other[0], other[1])
-            use.append(best[0])
-            widen.append(float(np.clip(best[2], *WIDEN_RANGE)))
-            errors.append(best[1] / guess if guess > 0 else 0.0)
-        return _Examination(tuple(use), tuple(widen), Skill(_ranking(emulator.score(new.u), new, self.threshold),
-                                                             tuple(errors)))
+            best, name = _tested(target.model, target.scale, u, o), untested.models[k]
+            exact = best.error < EXACT * self.matters(target.column)
+            for other in () if exact else self.rivals(before):
+                scale, model = self.model(before, before, k, other, chosen)
+                tested = _tested(model, scale, u, o)
+                if tested.error < CLEARLY_BETTER * best.error and tested.tail <= best.tail:
+                    best, name = tested, other
+            models.append(name)
+            widen.append(float(np.clip(best.deviation, *WIDEN_RANGE)))
+            errors.append(best.error / best.guess if best.guess > 0 else 0.0)
+        return _Examination(tuple(models), tuple(widen), Skill(_ranking(emulator.score(new.u), new, self.threshold),
+                                                               tuple(errors)))
+
+    def rivals(self, rows: Rows) -> tuple[str, ...]:
+        """Models that may be chosen instead of the first."""
+        if self.learner.surrogate == "ensemble":
+            return ()
+        networks = self.learner.surrogate == "mixed" and self.ensemble(rows) is not None
+        return (SMOOTH, NEAR, ENSEMBLE) if networks else (SMOOTH, NEAR)
 
     def key(self, what: str, rows: Rows) -> bytes:
         """What something was learned from."""
@@ -267,15 +303,25 @@ class _Task:
         return h.digest()
 
 
-def _error(model: Model, scale: Scale, u: Array, o: Array) -> tuple[float, float, float]:
-    """Median absolute error in the scale of the observable; 90 % quantile of |z| beside the normal one's; and the error
-    of guessing the median.
+@dataclass(frozen=True)
+class _Tested:
+    """How a model did on new rows: median and 90 % quantile of the absolute error in the scale of the observable, the
+    median error of guessing the median, and the 90 % quantile of the standardised errors beside the normal one's.
     """
+
+    error: float
+    tail: float
+    guess: float
+    deviation: float
+
+
+def _tested(model: Model, scale: Scale, u: Array, o: Array) -> _Tested:
     if len(o) < MIN_EXAMINED // 2:
-        return math.inf, 1.0, 0.0
+        return _Tested(math.inf, math.inf, 0.0, 1.0)
     mean, std = model.moments(u)
-    z = float(np.quantile(np.abs(scale.forward(o) - mean) / std, 0.9)) / NORMAL_90
-    return float(np.median(np.abs(scale.backward(mean) - o))), z, float(np.median(np.abs(o - np.median(o))))
+    deviation = float(np.quantile(np.abs(scale.forward(o) - mean) / std, 0.9)) / NORMAL_90
+    error, tail = np.quantile(np.abs(scale.backward(mean) - o), [0.5, 0.9]).tolist()
+    return _Tested(error, tail, float(np.median(np.abs(o - np.median(o)))), deviation)
 
 
 def _ranking(score: Array, new: Rows, threshold: float) -> float:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from raydnnr.surrogates.gaussian_process import MAX_ITERATIONS, Lengths, fit_lengths, log_posterior
+from raydnnr.surrogates.gaussian_process import Lengths, fit_lengths, log_posterior
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ WIDTHS = (30.0, 3.0)  # that are tried, in units of the scale that matters
 MANY_DECADES = 100.0  # of that scale: what an observable must span (98 % of its rows) for a bent scale to be tried
 SELECTION_ROWS = 128
 CLEARLY = 10.0  # by so much log evidence a bent scale must beat the plain one
-TRIAL_ITERATIONS = 8  # for all scales but the first, which begin where the one before ended
+SELECTION_ITERATIONS = 8  # of the lengths that a scale is judged with
 ROUNDING = 1e-12  # of a center: what is spread by less is one value
 MAX_ARGUMENT = 30.0  # of sinh, beyond which predictions are cut
 
@@ -85,8 +85,8 @@ def choose_scale(u: Array, o: Array, nll: Array, matters: float,
         return plain, None
     found: list[tuple[float, Scale, Lengths]] = []
     for s in (plain, *(_scale(o, center, width * matters, best) for width in WIDTHS)):
-        t, start = s.forward(o[rows]), found[-1][2] if found else None
-        lengths = fit_lengths(u[rows], t, start, MAX_ITERATIONS if start is None else TRIAL_ITERATIONS)
+        t = s.forward(o[rows])
+        lengths = fit_lengths(u[rows], t, [found[-1][2]] if found else (), SELECTION_ITERATIONS)
         found.append((log_posterior(lengths, u[rows], t) + s.log_jacobian(o[rows]), s, lengths))
     highest = max(found, key=lambda trial: trial[0])
     return (highest if highest[0] > found[0][0] + CLEARLY else found[0])[1:]
