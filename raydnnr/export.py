@@ -22,7 +22,7 @@ from raydnnr.errors import ConfigError, RunDirectoryError
 from raydnnr.journal import read_files, read_stream
 from raydnnr.rundir import identity as identity
 from raydnnr.rundir import threshold as threshold
-from raydnnr.shards import NotAShard, iteration_of, read_parquet
+from raydnnr.shards import NotAShard, read_parquet, span_of
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def _journal(run_dir: Path) -> Iterator[pa.RecordBatch]:
 def _shards(run_dir: Path) -> Iterator[pa.Table]:
     """Those that can be read: the driver reports the others."""
     for path in sorted((run_dir / "evaluations").glob("*.parquet")):
-        if iteration_of(path):
+        if span_of(path):
             try:
                 yield read_parquet(path)
             except NotAShard as problem:

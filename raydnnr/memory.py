@@ -50,11 +50,11 @@ class Memory:
                 self._arrays[k] = new
 
     def add(self, point_id: NDArray[np.int64], x: Array, observables: Array, nll: Array, status: NDArray[np.int8],
-            iteration: int, origin: Sequence[str]) -> None:
-        """Rows of one round."""
+            iteration: int | NDArray[np.int32], origin: Sequence[str]) -> None:
+        """Rows, of one round or of several."""
         n = len(point_id)
         codes = [self._words.setdefault(word, len(self._words)) for word in origin]
-        columns = (point_id, x, observables, nll, status, np.full(n, iteration, np.int32), np.array(codes, np.int16))
+        columns = (point_id, x, observables, nll, status, iteration, np.array(codes, np.int16))
         end = self._n + n
         if end > len(self._arrays[0]):
             self.reserve(max(FIRST_ROWS, int(GROWTH * end)))

@@ -223,6 +223,11 @@ class Plan:
         """Whether a tool wants the output files of every point kept, not of the good ones only."""
         return any(getattr(tool, "keep_files", "") == "all" for tool in self.tools)
 
+    @property
+    def max_kept_bytes(self) -> float:
+        """Size of the kept files beyond which nothing more is kept."""
+        return 2**30 * max((getattr(tool, "keep_total_gib", 0.0) for tool in self.tools), default=0.0) or math.inf
+
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, as sentences."""
         found = []

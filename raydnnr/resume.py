@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from raydnnr.compaction import Shard
 from raydnnr.evaluation import Points, Status
 from raydnnr.journal import RoundJournal, rounds_in
 from raydnnr.memory import GROWTH, Memory, Tally
 from raydnnr.rounds import Round, points_of
-from raydnnr.shards import NotAShard, checked_rows, count_rows, iteration_of, read_shard, rescored, write_shard
+from raydnnr.shards import NotAShard, Span, checked_rows, count_rows, read_shard, rescored, span_of, write_shard
 from raydnnr.table import Layout, column, stacked, status_codes
 
 log = logging.getLogger(__name__)
@@ -33,6 +35,7 @@ class Known:
         last_iteration: The highest number in use, -1 for none.
         last_id: The highest point id in use, -1 for none.
         n_seeds: Rows of the seed table.
+        shards: Those on the disk.
         reports: What was found damaged or foreign, in words.
     """
 
@@ -44,6 +47,7 @@ class Known:
     last_iteration: int = -1
     last_id: int = -1
     n_seeds: int = 0
+    shards: list[Shard] = field(default_factory=list)
     reports: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -91,23 +95,30 @@ class _Loader:
         self.known = Known(layout)
 
     def load(self) -> None:
-        shards: list[tuple[int, bool, Path]] = []
+        shards: list[tuple[Span, Path]] = []
         for path in sorted((self._run_dir / "evaluations").iterdir()):
             if path.name.startswith((".", "_")):
                 continue  # nothing that reads the folder as a table sees these
-            if (key := iteration_of(path)) is None:
+            if (span := span_of(path)) is None:
                 self._put_aside(path, "not the name of a shard")
             else:
-                shards.append((*key, path))
-        shards.sort(key=lambda shard: (shard[0], not shard[1]))
+                shards.append((span, path))
+        # the seeds' first, and what was merged before what it was merged from, should that still be there
+        shards.sort(key=lambda shard: (not shard[0].seeds, shard[0].first, -shard[0].last))
         rounds = rounds_in(self._run_dir / "journal")
-        used = [*rounds, *self._lost_iterations(), *(i for i, seeds, _ in shards if not seeds)]
+        used = [*rounds, *self._lost_iterations(), *(span.last for span, _ in shards if not span.seeds)]
         self.known.last_iteration = max(used, default=-1)
-        self.known.memory.reserve(int(GROWTH * sum(count_rows(path) for _, _, path in shards)))
-        whole = {(i, seeds) for i, seeds, path in shards if self._load_shard(path, seeds)}
+        self.known.memory.reserve(int(GROWTH * sum(count_rows(path) for _, path in shards)))
+        whole: set[int] = set()
+        for span, path in shards:
+            if self._load_shard(path, span) and not span.seeds:
+                whole.update(range(span.first, span.last + 1))
+        self._load_journal(rounds, whole)
+
+    def _load_journal(self, rounds: list[int], whole: set[int]) -> None:
         for iteration in rounds:
             journal = RoundJournal(self._run_dir / "journal", iteration)
-            if (iteration, False) in whole:
+            if iteration in whole:
                 self._load_ids(journal)
                 self.known.forget(journal)
             else:
@@ -115,15 +126,19 @@ class _Loader:
 
     def _lost_iterations(self) -> list[int]:
         """Numbers of shards that were moved aside, now or earlier: they are not used again."""
-        keys = [iteration_of(path) for path in (self._run_dir / "damaged").glob("iteration-*")]
-        return [key[0] for key in keys if key and not key[1]]
+        spans = [span_of(path) for path in (self._run_dir / "damaged").glob("iteration-*")]
+        return [span.last for span in spans if span and not span.seeds]
 
-    def _load_shard(self, path: Path, is_seeds: bool) -> bool:
+    def _load_shard(self, path: Path, span: Span) -> bool:
         """Whether it could be used."""
+        merged = any(shard.span.holds(span) for shard in self.known.shards)
         try:
             table = read_shard(path, self._layout.schema)
-            ids = column(table, "point_id")
-            if len(ids) and ids[0] <= self.known.last_id and np.isin(ids, self.known.memory.point_id).any():
+            held = self._held(column(table, "point_id"))
+            if merged and held.all():
+                path.unlink()  # a driver was killed before it could
+                return True
+            if held.any():
                 raise NotAShard("it holds points that another shard holds")
         except NotAShard as problem:
             self._put_aside(path, str(problem))
@@ -132,9 +147,17 @@ class _Loader:
             table = rescored(table, self._layout)
             write_shard(path, table)
             log.info("%s: losses and NLL computed again for the changed likelihoods", path.name)
-        self._remember(table, counted=not is_seeds)
-        self.known.n_seeds += table.num_rows if is_seeds else 0
+        self._remember(table, counted=not span.seeds)
+        self.known.n_seeds += table.num_rows if span.seeds else 0
+        if not merged:  # else somebody has put it back among what was merged without it
+            self.known.shards.append(Shard(span, table.num_rows))
         return True
+
+    def _held(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which points we have already."""
+        if len(ids) and ids[0] <= self.known.last_id:
+            return np.isin(ids, self.known.memory.point_id)
+        return np.zeros(len(ids), bool)
 
     def _load_ids(self, journal: RoundJournal) -> None:
         """The ids of a round that is in its shard are taken, those without a row too."""
@@ -164,7 +187,7 @@ class _Loader:
         schema, tables, is_current = self._layout.schema, [], True
         for batch in journal.rows():
             try:
-                table = checked_rows(pa.Table.from_batches([batch]), schema, journal.iteration)
+                table = checked_rows(pa.Table.from_batches([batch]), schema, Span(journal.iteration, journal.iteration))
             except NotAShard as problem:
                 self._report(f"journal of iteration {journal.iteration}: rows left out: {problem}")
                 continue
@@ -176,9 +199,8 @@ class _Loader:
     def _remember(self, table: pa.Table, counted: bool) -> None:
         status, ids, nll = status_codes(table), column(table, "point_id"), column(table, "nll")
         observables = stacked(table, [o.name for o in self._plan.observables])
-        iterations = column(table, "iteration")
         self.known.memory.add(ids, stacked(table, self._plan.space.scanned), observables, nll, status,
-                              int(iterations[0]) if len(iterations) else 0, table.column("origin").to_pylist())
+                              column(table, "iteration"), table.column("origin").to_pylist())
         self.known.last_id = max(self.known.last_id, int(ids.max(initial=-1)))
         if counted:
             bad = table.column("reason").filter(pa.array(status != Status.OK)).value_counts()

@@ -129,11 +129,11 @@ class Round:
             self.journal.append(self.table(np.concatenate(self._waiting)))
             self._waiting = []
 
-    def write_files(self, path: Path) -> None:
-        """The kept output files as a ZIP archive, ``000000123/name`` for point 123; none if there are none."""
+    def write_files(self, path: Path) -> int:
+        """The kept output files as a ZIP archive, ``000000123/name`` for point 123, if there are any. Its size."""
         files = self._kept_files()
         if (first := next(files, None)) is None:
-            return
+            return 0
         seen = set()
         with replacing(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
             for point_id, name, data in (first, *files):
@@ -141,6 +141,7 @@ class Round:
                 if entry not in seen:
                     archive.writestr(entry, data)
                     seen.add(entry)
+        return path.stat().st_size
 
     def _kept_files(self) -> Iterator[tuple[int, str, bytes]]:
         """Those in the journal and those that wait for it; none of points that have no outcome."""

@@ -6,6 +6,7 @@
     driver.json                        the driver that works in it now
     config.toml, templates/            what was asked for
     evaluations/iteration-00012.parquet  a finished round: immutable, complete
+    evaluations/iteration-00000-00127.parquet  the same of many rounds, in the place of their own
     journal/                           the rounds under way
     files/iteration-00012.zip          kept output files
     surrogate/, status.json, scan.log, references.bib

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,18 +20,45 @@ class NotAShard(Exception):
     """A file among the shards that is none of this scan, or is damaged; the message says what it is."""
 
 
+class Span(NamedTuple):
+    """The rounds whose rows are in a shard, and whether it is a seed table."""
+
+    first: int
+    last: int
+    seeds: bool = False
+
+    @property
+    def file_name(self) -> str:
+        """
+        >>> Span(12, 12).file_name, Span(0, 127).file_name, Span(0, 0, seeds=True).file_name
+        ('iteration-00012.parquet', 'iteration-00000-00127.parquet', 'iteration-00000-csv.parquet')
+        """
+        to = "-csv" if self.seeds else f"-{self.last:05d}" if self.last > self.first else ""
+        return f"iteration-{self.first:05d}{to}.parquet"
+
+    def holds(self, other: Span) -> bool:
+        """Whether all of the other's rounds are among these.
+
+        >>> Span(0, 127).holds(Span(5, 5)), Span(5, 5).holds(Span(5, 6))
+        (True, False)
+        """
+        return self.seeds == other.seeds and self.first <= other.first and other.last <= self.last
+
+
 def shard_name(iteration: int, seeds: bool = False) -> str:
     """
-    >>> shard_name(12), shard_name(0, seeds=True)
-    ('iteration-00012.parquet', 'iteration-00000-csv.parquet')
+    >>> shard_name(12)
+    'iteration-00012.parquet'
     """
-    return f"iteration-{iteration:05d}{'-csv' if seeds else ''}.parquet"
+    return Span(iteration, iteration, seeds).file_name
 
 
-def iteration_of(path: Path) -> tuple[int, bool] | None:
-    """Number of the round whose shard has this name, and whether it is a seed table; None for any other name."""
-    match = SHARD.fullmatch(path.name)
-    return (int(match[1]), bool(match[2])) if match else None
+def span_of(path: Path) -> Span | None:
+    """What the name of a shard says of its rows; None for any other name."""
+    if not (match := SHARD.fullmatch(path.name)):
+        return None
+    span = Span(int(match[1]), int(match[2] or match[1]), bool(match[3]))
+    return span if span.file_name == path.name else None
 
 
 def write_shard(path: Path, table: pa.Table) -> None:
@@ -56,17 +83,17 @@ def read_shard(path: Path, schema: pa.Schema) -> pa.Table:
         NotAShard: It is damaged, or none of this scan.
         OSError: The file system does not give the file; nothing is known of it.
     """
-    found = iteration_of(path)
-    if found is None:
+    span = span_of(path)
+    if span is None:
         raise NotAShard("not the name of a shard")
-    table = checked_rows(read_parquet(path), schema, found[0])
+    table = checked_rows(read_parquet(path), schema, span)
     if (np.diff(column(table, "point_id")) <= 0).any():
         raise NotAShard("its points are not in their order")
     return table
 
 
-def checked_rows(table: pa.Table, schema: pa.Schema, iteration: int) -> pa.Table:
-    """Rows of one iteration of the scan with this schema, columns in its order.
+def checked_rows(table: pa.Table, schema: pa.Schema, span: Span) -> pa.Table:
+    """Rows of some iterations of the scan with this schema, columns in its order.
 
     Raises:
         NotAShard: They are something else.
@@ -80,7 +107,8 @@ def checked_rows(table: pa.Table, schema: pa.Schema, iteration: int) -> pa.Table
         raise NotAShard("it belongs to another scan")
     if any(table.column(name).null_count for name in schema.names):
         raise NotAShard("it has empty cells")
-    if (column(table, "iteration") != iteration).any() or (column(table, "point_id") < 0).any():
+    iteration = column(table, "iteration")
+    if ((iteration < span.first) | (iteration > span.last)).any() or (column(table, "point_id") < 0).any():
         raise NotAShard("its rows are those of another iteration")
     if (status_codes(table) < 0).any():
         raise NotAShard("it has a status that is none")

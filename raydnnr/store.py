@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from raydnnr import rundir
 from raydnnr.claim import Claim
+from raydnnr.compaction import Compaction, Shard
 from raydnnr.coverage import Survey, rung, survey
 from raydnnr.errors import ConfigError, RunDirectoryError, StorageError
 from raydnnr.evaluation import Array, Outcomes, Points, Proposal, Scored, Status, Summary, View, score
@@ -24,7 +25,7 @@ from raydnnr.journal import RoundJournal
 from raydnnr.resume import Known, load
 from raydnnr.rounds import Round
 from raydnnr.rundir import check_identity as check_identity
-from raydnnr.shards import shard_name, with_known_nll, write_shard
+from raydnnr.shards import Span, with_known_nll, write_shard
 from raydnnr.table import Layout, StoredPlan
 
 log = logging.getLogger(__name__)
@@ -44,9 +45,11 @@ class Store:
         self.run_dir = run_dir
         self._plan, self._claim, self._layout = plan, claim, Layout(plan)
         self._known = Known(self._layout)
+        self._compaction = Compaction(run_dir / "evaluations", self._layout.schema, ())
         self._started = self._synced = time.monotonic()
         self._failed = False
         self._survey = Survey()
+        self._kept_bytes = sum(path.stat().st_size for path in (run_dir / "files").glob("iteration-*.zip"))
 
     @classmethod
     def open(cls, run_dir: Path, plan: StoredPlan, files: Mapping[str, str], fresh: bool = False) -> Store:
@@ -67,6 +70,7 @@ class Store:
         try:
             with store._disk("reading what is there"):
                 store._known = load(run_dir, store._layout)
+            store._compaction = Compaction(run_dir / "evaluations", store._layout.schema, store._known.shards)
             store._close_complete()
         except StorageError as error:
             store._claim.release()
@@ -183,6 +187,7 @@ class Store:
                 for r in self._rounds:
                     r.write_journal()  # nothing waits while a slow disk makes us wait
                     r.journal.sync()
+            self._compaction.turn(self._known.rounds)
 
     def abandon_unfinished(self) -> None:
         """End the rounds under way with what they have: their finished rows become shards, the rest is dropped."""
@@ -206,7 +211,8 @@ class Store:
                             np.full(n, time.time()))
         scored = with_known_nll(score(outcomes, self._plan.likelihoods), nll)
         with self._disk("writing the seed table"):
-            write_shard(self._shard(0, seeds=True), self._layout.rows(points, scored))
+            name = Span(0, 0, seeds=True).file_name
+            write_shard(self.run_dir / "evaluations" / name, self._layout.rows(points, scored))
         self._known.n_seeds = n
         self._known.last_id = n - 1
         self._known.memory.add(points.point_id, x, observables, scored.nll, status, 0, points.origin)
@@ -218,6 +224,7 @@ class Store:
             StorageError: Something could not be written, and no call before has said so.
         """
         known = self._failed
+        self._compaction.close()
         try:
             with self._disk("closing"):
                 for r in self._rounds:
@@ -251,8 +258,10 @@ class Store:
             self._close_round(r)
 
     def _worth_keeping(self, scored: Scored) -> Mapping[int, Mapping[str, bytes]]:
-        """Kept files, less those of ``ok`` points that are not good, unless a tool keeps all."""
+        """Kept files, less those of ``ok`` points that are not good unless a tool keeps all; none once it is enough."""
         o = scored.outcomes
+        if self._kept_bytes >= self._plan.max_kept_bytes:
+            return {}
         if not o.files or self._plan.keeps_all_files:
             return o.files
         poor = set(o.point_id[(o.status == Status.OK) & ~(scored.nll < self._plan.stop.threshold_value)].tolist())
@@ -267,19 +276,26 @@ class Store:
         """The round's rows become its shard, and its journal goes."""
         iteration = r.points.iteration
         with self._disk("writing a shard"):
-            r.write_files(self.run_dir / "files" / f"iteration-{iteration:05d}.zip")
-            write_shard(self._shard(iteration), r.table())
+            self._count(r.write_files(self.run_dir / "files" / f"iteration-{iteration:05d}.zip"))
+            table, span = r.table(), Span(iteration, iteration)
+            write_shard(self.run_dir / "evaluations" / span.file_name, table)
             del self._known.rounds[iteration]
             self._known.forget(r.journal)
+        self._compaction.add(Shard(span, table.num_rows))
+
+    def _count(self, more_bytes: int) -> None:
+        """Note that more files are kept, and say it once where that is as much as is wanted."""
+        before, limit = self._kept_bytes, self._plan.max_kept_bytes
+        self._kept_bytes += more_bytes
+        if before < limit <= self._kept_bytes:
+            log.warning("files: %s holds the %.3g GiB that keep_total_gib allows; no more output files are kept",
+                        self.run_dir / "files", limit / 2**30)
 
     def _close_complete(self) -> None:
         """Rounds that have all outcomes but no shard: resumed, or their shard could not be written before."""
         for r in self._rounds:
             if not r.n_left:
                 self._close_round(r)
-
-    def _shard(self, iteration: int, seeds: bool = False) -> Path:
-        return self.run_dir / "evaluations" / shard_name(iteration, seeds)
 
     @contextmanager
     def _disk(self, doing: str) -> Iterator[None]:

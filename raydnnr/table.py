@@ -25,7 +25,7 @@ ARRAY_TYPES = {
     "seconds": pa.float64(), "host": pa.string(), "finished": pa.timestamp("us", tz="UTC"),
 }
 STATUS_WORDS = pa.array([s.name.lower() for s in Status], pa.string())
-SHARD = re.compile(r"iteration-(\d{5,9})(-csv)?\.parquet")
+SHARD = re.compile(r"iteration-(\d{5,9})(?:-(\d{5,9})|(-csv))?\.parquet")
 
 
 class _StopRule(Protocol):
@@ -58,6 +58,8 @@ class StoredPlan(Protocol):
     def scoring(self) -> str: ...
     @property
     def keeps_all_files(self) -> bool: ...
+    @property
+    def max_kept_bytes(self) -> float: ...
     @property
     def stop(self) -> _StopRule: ...
 

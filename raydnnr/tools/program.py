@@ -48,6 +48,8 @@ class Program(Tool):
         missing: ``failed`` or ``invalid``: a point without the output file, or without a number that is read from it.
         keep_files: Input and output of these points are kept: ``good``, ``failed``, ``all`` or ``none``.
         keep_max_mib: A larger file is not kept, whatever ``keep_files`` says.
+        keep_total_gib: Once a run directory holds kept files of this size, compressed and of all tools together,
+            nothing more is kept. Tools that say different things: the largest counts.
         max_output_mib: Largest file the program may write, of any kind.
     """
 
@@ -65,6 +67,7 @@ class Program(Tool):
     missing: str = "failed"
     keep_files: str = "good"
     keep_max_mib: float = 4.0
+    keep_total_gib: float = 5.0
     max_output_mib: float = 64.0
     template_text: str = field(init=False, repr=False, default="")
 
@@ -76,7 +79,7 @@ class Program(Tool):
             object.__setattr__(self, key, tuple(value))
         self._check_command()
         self._check_files()
-        for key in ("max_output_mib", "keep_max_mib"):
+        for key in ("max_output_mib", "keep_max_mib", "keep_total_gib"):
             self._need_positive(key, getattr(self, key))
         self._need_word("missing", ("failed", "invalid"))
         self._need_word("keep_files", _KEEP)

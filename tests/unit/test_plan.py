@@ -20,6 +20,7 @@ from raydnnr import (
     Parameter,
     PythonFunction,
     RandomSampling,
+    SlhaCommand,
     Stop,
     Upper,
 )
@@ -193,3 +194,11 @@ def test_a_parameter_that_nothing_uses_is_warned_of(tmp_path):
 def test_a_scan_without_an_end_is_warned_of():
     assert any("no limit besides points" in w for w in square(stop=Stop(points=5)).warnings())
     assert square(stop=Stop(points=5, iterations=2)).warnings() == []
+
+
+def test_how_much_is_kept_is_the_largest_of_what_the_tools_say():
+    tool = SlhaCommand(name="a", command=("code",), keep_total_gib=0.5)
+    assert square(tools=[tool, replace(tool, name="b", keep_total_gib=2)], observables=[
+        Observable(name="m", source=tool.address({"block": "MASS", "key": [25]}, "m"), likelihood=Gauss(mean=1, sigma=1)),
+    ]).max_kept_bytes == 2**31
+    assert square().max_kept_bytes == math.inf

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raydnnr import Gauss, Observable
 from raydnnr.evaluation import Points, score
-from raydnnr.shards import NotAShard, iteration_of, read_shard, rescored, shard_name, with_known_nll, write_shard
+from raydnnr.shards import NotAShard, Span, read_shard, rescored, shard_name, span_of, with_known_nll, write_shard
 from raydnnr.table import Layout, column
 from tests.unit.plans import square
 from tests.unit.runs import physics, proposal
@@ -119,10 +119,12 @@ def test_columns_in_another_order_are_put_in_ours():
 
 
 def test_names_of_shards_and_back():
-    assert [iteration_of(Path(shard_name(n))) for n in (0, 12, 123456)] == [(0, False), (12, False), (123456, False)]
-    assert iteration_of(Path(shard_name(0, seeds=True))) == (0, True)
-    for name in ("iteration-1.parquet", "iteration-00001.parquet.bak", "iteration-12345678901.parquet", "x.parquet"):
-        assert iteration_of(Path(name)) is None
+    spans = [Span(0, 0), Span(12, 12), Span(123456, 123456), Span(0, 0, seeds=True), Span(0, 127), Span(99000, 100000)]
+    assert [span_of(Path(span.file_name)) for span in spans] == spans
+    assert [Span(n, n).file_name for n in (0, 12)] == [shard_name(0), shard_name(12)]
+    for name in ("iteration-1.parquet", "iteration-00001.parquet.bak", "iteration-12345678901.parquet", "x.parquet",
+                 "iteration-00007-00007.parquet", "iteration-00007-0008.parquet", "iteration-00007-00008-csv.parquet"):
+        assert span_of(Path(name)) is None
 
 
 def test_other_readers_see_texts_as_texts(tmp_path):

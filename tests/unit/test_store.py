@@ -416,6 +416,19 @@ def test_files_of_all_points_are_kept_where_a_tool_wants_that(tmp_path):
     assert len(archive(tmp_path)) == 20
 
 
+def test_no_more_files_are_kept_than_a_run_may_hold(tmp_path, caplog):
+    """The first archive goes over the limit, so it is the last one; a store that is opened again knows that."""
+    class Little(type(PLAN)):
+        keeps_all_files = True
+        max_kept_bytes = 100.0
+
+    plan = Little(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
+    run_rounds(tmp_path, plan, [5, 5], files=True)
+    run_rounds(tmp_path, plan, [5], files=True)
+    assert [path.name for path in (tmp_path / "files").iterdir()] == ["iteration-00000.zip"]
+    assert len([r for r in caplog.records if "no more output files are kept" in r.message]) == 1
+
+
 def test_files_in_the_journal_leave_memory_and_survive_a_crash(store, tmp_path, at_once):
     points = store.open_round(proposal(30))
     evaluate(store, PLAN, points, range(0, 30, 2), files=True)
