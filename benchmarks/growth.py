@@ -1,9 +1,18 @@
-"""Memory of the driver and time to resume, at a million evaluations.
+"""Memory of the driver and time to resume, at a million evaluations and at ten.
 
     python benchmarks/growth.py [--quick]
+    python benchmarks/growth.py --table 10000000 [--round 5000] [--merged]
+    python benchmarks/growth.py --propose 1000000
 
 A vectorised function that does nothing, method ``random``, through the whole program without Ray; then the same command
 again, which reads everything back and finds that it is done.
+
+With ``--table``, the run directory is written by this script, in rounds of ``--round`` rows, four parameters and four
+observables, every shard as the program writes it. It is opened as it is, merged (`raydnnr.compaction`) while a loop
+turns as a scan's does, and opened again. ``--merged``: it is only opened as it is.
+
+With ``--propose``, method ``hybrid`` proposes 1,000 points from a tenth of so many random rows and then, as a scan does
+that has gone on, from all of them, twice.
 """
 
 from __future__ import annotations
@@ -15,7 +24,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from common import HERE, table, versions
+import numpy as np
+from common import HERE, no_op_plan, table, versions
 
 DRIVER = """
 import json, resource, sys, time
@@ -44,11 +54,128 @@ def drive(folder: Path, n: int, resume: bool) -> tuple[int, float, float, float]
     return evaluations, seconds, gib, opened
 
 
+OPEN = """
+import json, resource, sys, time
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from common import no_op_plan
+from raydnnr import RandomSampling
+from raydnnr.config import dump
+from raydnnr.store import Store
+plan = no_op_plan("growth", RandomSampling(), 1, slots=2)
+start, cpu = time.monotonic(), time.process_time()
+store = Store.open(Path({folder!r}), plan, dump(plan))
+opened, cpu = time.monotonic() - start, time.process_time() - cpu
+start = time.monotonic()
+lag = 0.0
+while {merge}:
+    turn = time.monotonic()
+    store._synced = 0.0
+    store.flush()
+    lag = max(lag, time.monotonic() - turn)
+    if not store._compaction._work:
+        break
+    time.sleep(0.05)
+merged = time.monotonic() - start
+start = time.monotonic()
+for _ in range(100):
+    store.summary(), store.view()
+look = (time.monotonic() - start) / 100
+print(json.dumps([store.summary().evaluations, opened, cpu, merged, lag, look,
+                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+store.close()
+"""
+
+
+def open_table(folder: Path, merge: bool) -> list[object]:
+    """Open it in a process of its own, and merge its shards; a line of figures."""
+    code = OPEN.format(here=str(HERE), folder=str(folder), merge=merge)
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    n, opened, cpu, merged, lag, look, gib = json.loads(done.stdout.splitlines()[-1])
+    n_files = len(list((folder / "evaluations").iterdir()))
+    merging = [f"{merged:.1f}", f"{1e3 * lag:.0f}"] if merge else ["", ""]
+    return [f"{n:,}", f"{opened:.1f}", f"{cpu:.1f}", *merging, f"{1e3 * look:.2f}", f"{gib:.2f}", n_files]
+
+
+def write_table(folder: Path, n_rows: int, n_round: int) -> None:
+    """A run directory with so many rows, in rounds of a size."""
+    from raydnnr import RandomSampling
+    from raydnnr.config import dump
+    from raydnnr.evaluation import Outcomes, Points, score
+    from raydnnr.shards import shard_name, write_shard
+    from raydnnr.store import Store
+    from raydnnr.table import Layout
+
+    plan = no_op_plan("growth", RandomSampling(), 1, slots=2)
+    Store.open(folder, plan, dump(plan)).close()
+    rng, layout = np.random.default_rng(1), Layout(plan)
+    for iteration, first in enumerate(range(0, n_rows, n_round)):
+        n = min(n_round, n_rows - first)
+        points = Points(np.arange(first, first + n), iteration, rng.random((n, 4)), ["random"] * n, np.full(n, np.nan))
+        outcomes = Outcomes(points.point_id, points.x, np.zeros(n, np.int8), [""] * n, np.ones(n, np.int8), np.ones(n),
+                            "node", np.full(n, 1.7e9))
+        rows = layout.rows(points, score(outcomes, plan.likelihoods))
+        write_shard(folder / "evaluations" / shard_name(iteration), rows)
+
+
+def show_table(n_rows: int, n_round: int, merged: bool) -> None:
+    """Write a table, open it, merge it, open it again."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "run"
+        write_table(folder, n_rows, n_round)
+        rows = [[f"{n_round:,}", *open_table(folder, merge=False)]]
+        if not merged:
+            rows.append([f"{n_round:,}, merging", *open_table(folder, merge=True)])
+            rows.append(["merged", *open_table(folder, merge=False)])
+        size = sum(path.stat().st_size for path in (folder / "evaluations").iterdir())
+    print(versions() + "\n")
+    print(table(["rows a shard", "rows", "opened after (s)", "CPU (s)", "merged in (s)", "longest turn meanwhile (ms)",
+                 "summary and view (ms)", "peak memory (GiB)", "files afterwards"], rows))
+    print(f"\nsize on disk: {size / 2**30:.2f} GiB")
+
+
+def propose(n_rows: int) -> None:
+    """What a round costs the trainer."""
+    import resource
+    import time
+    from dataclasses import replace
+
+    from raydnnr import Hybrid
+    from raydnnr.evaluation import View
+    from raydnnr.trainer import Trainer
+
+    plan = no_op_plan("growth", Hybrid(), 1, slots=2)
+    x = np.random.default_rng(1).random((n_rows, 4))
+    nll = sum(o.likelihood.nll(x[:, k]) for k, o in enumerate(plan.observables))
+    everything = View(np.arange(n_rows), x, x, nll, np.zeros(n_rows, np.int8), np.empty((0, 4)), n_rows)
+    trainer, rows = Trainer(plan, None), []
+    for iteration, n in enumerate((n_rows // 10, n_rows, n_rows), 1):
+        view = replace(everything, **{name: getattr(everything, name)[:n] for name in
+                                      ("point_id", "x", "observables", "nll", "status")}, n_proposed=n)
+        start, cpu = time.monotonic(), time.process_time()
+        trainer.propose(view, iteration, 1000)
+        rows.append([f"{n:,}", f"{time.monotonic() - start:.1f}", f"{time.process_time() - cpu:.1f}",
+                     f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f}"])
+    print(versions() + "\n")
+    print(table(["rows", "1,000 points after (s)", "CPU (s)", "peak memory (GiB)"], rows))
+
+
 def main() -> None:
     """Print the table."""
-    p = argparse.ArgumentParser(description=__doc__)
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--quick", action="store_true", help="100,000 evaluations")
-    n = 100_000 if p.parse_args().quick else 1_000_000
+    p.add_argument("--table", type=int, metavar="N", help="a table of N rows that this script writes")
+    p.add_argument("--round", type=int, default=5000, help="rows of a round of it")
+    p.add_argument("--merged", action="store_true", help="only open it")
+    p.add_argument("--propose", type=int, metavar="N", help="what a proposal from N rows costs")
+    a = p.parse_args()
+    if a.propose:
+        propose(a.propose)
+        return
+    if a.table:
+        show_table(a.table, a.round, a.merged)
+        return
+    n = 100_000 if a.quick else 1_000_000
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "run"
         done, seconds, gib, _ = drive(folder, n, resume=False)

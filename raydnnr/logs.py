@@ -41,6 +41,7 @@ def show_warnings() -> None:
 @contextmanager
 def log_file(path: Path) -> Iterator[None]:
     """Log into a file while the context lasts."""
+    path.touch(mode=0o600)  # it names points and hosts: for its owner only, as all of a run directory
     handler = logging.FileHandler(path, encoding="utf-8", delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger = logging.getLogger(PACKAGE)

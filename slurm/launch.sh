@@ -107,12 +107,19 @@ stop_nodes() {
 }
 
 ray_is_up() {
+    UP=
     until [ -s "$JOB_DIR/address" ]; do
         [ -n "$STOP" ] && return 1
         [ -s "$JOB_DIR/problem" ] && { say "$(cat "$JOB_DIR/problem")"; return 1; }
         kill -0 "$NODES" 2>/dev/null || { say "srun ended before Ray was up"; return 1; }
         sleep 0.2
     done
+    UP=1
+}
+
+lost() { # whether something has ended what would have gone on: then another try may help
+    [ "$STATUS" -gt 128 ] && return 0                       # the driver was killed
+    [ -n "$UP" ] && { [ -s "$JOB_DIR/problem" ] || ! kill -0 "$NODES" 2>/dev/null; }    # or Ray under it
 }
 
 announce() {
@@ -136,9 +143,11 @@ attempt() {
         ended "$DRIVER"
         STATUS=$?
         DRIVER=
+        case $STATUS in 1 | 2) sleep 3 ;; esac    # for the head node to notice that its Ray is gone
     else
         STATUS=$([ -n "$STOP" ] && echo 85 || echo 1)
     fi
+    LOST=$(lost && echo 1)
     stop_nodes
     if [ "$STATUS" = 1 ]; then tail -n 3 "$JOB_DIR"/node-*.log; fi
 }
@@ -148,8 +157,9 @@ for try in 0 1 2 3 4 5; do
     export RAYDNNR_TRY=${SLURM_RESTART_COUNT:-0}.$try
     attempt
     say "ended with status $STATUS"
-    case $STATUS in 0 | 2 | 3 | 85 | 130) break ;; esac
+    case $STATUS in 0 | 3 | 85 | 130) break ;; esac
     [ -n "$STOP" ] && { STATUS=85; break; }
+    [ -n "$LOST" ] || { say "nothing was lost: another try would end in the same way"; break; }
     say "Ray or the driver was lost; what was finished is saved. Once more"
     sleep $((2 * try))
 done

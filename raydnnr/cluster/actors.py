@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 import ray.cloudpickle as pickle
 
@@ -47,7 +48,7 @@ class EvaluatorActor:
         if batch is not None:
             self._evaluator.submit(batch)
         outcomes, state = self._evaluator.collect(wait_s, gather_s, low_water), self._evaluator.state()
-        return outcomes + self._evaluator.collect(0.0), state  # with no slot busy, these are really all
+        return joined(outcomes + self._evaluator.collect(0.0)), state  # with no slot busy, these are really all
 
     def forget_queued(self) -> None:
         """Drop what has not started."""
@@ -60,6 +61,18 @@ class EvaluatorActor:
     def close(self) -> None:
         """Kill what runs and remove the scratch directories."""
         self._evaluator.close()
+
+
+def joined(outcomes: list[Outcomes]) -> list[Outcomes]:
+    """The outcomes of one evaluator as one: the driver's work is per message, not per point."""
+    if len(outcomes) < 2:
+        return outcomes
+    parts = zip(*((o.point_id, o.observables, o.status, o.attempts, o.seconds, o.finished) for o in outcomes),
+                strict=True)
+    point_id, observables, status, attempts, seconds, finished = (np.concatenate(part) for part in parts)
+    reasons = [reason for o in outcomes for reason in o.reason]
+    files = {k: v for o in outcomes for k, v in o.files.items()}
+    return [Outcomes(point_id, observables, status, reasons, attempts, seconds, outcomes[0].host, finished, files)]
 
 
 @ray.remote

@@ -38,6 +38,7 @@ def prepare(run_dir: Path, address: str) -> None:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # an actor without GPUs keeps its environment
+    os.environ.setdefault("RAY_worker_niceness", "0")  # what the scan is there for does not stand back: Ray's is 15
     if address != "auto-local":
         return
     global _token

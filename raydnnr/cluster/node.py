@@ -306,7 +306,7 @@ def _environment(job: JobFolder, folder: TemporaryFolder, ports: Ports) -> dict[
     return {**kept, **folder.environment,
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(job.token),
             "DASHBOARD_METRIC_PORT": str(ports.first + 9), "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0",
             "RAY_enable_worker_prestart": "0", "RAY_prestart_worker_first_driver": "0"}
 
 

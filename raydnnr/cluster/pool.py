@@ -28,7 +28,9 @@ from raydnnr.tools.times import NO_TIMES, ToolTimes
 log = logging.getLogger(__name__)
 
 WAIT_S = 0.25  # an exchange with a busy evaluator comes back after this long even with nothing to tell
-GATHER_S = 0.05  # ... and this long after the first outcome, with all that finished meanwhile
+GATHER_S = (0.05, 0.3)  # ... and this long after the first outcome, with all that finished meanwhile: the longer ...
+EXCHANGES_PER_S = 200  # ... the more evaluators there are, each exchange costing the driver some 2 ms
+TRIP_S = 0.2  # from an evaluator to the driver and back, when both are busy
 AHEAD_S = 0.5  # work handed to an evaluator beyond what its slots are doing
 SUSPECT_LOSSES = 2  # a point that was aboard this many lost evaluators is evaluated alone
 MAX_LOSSES = 4  # ... and after this many it is failed
@@ -212,8 +214,16 @@ class RayPool:
                 continue
             for point_id, x in zip(batch.point_id.tolist(), batch.x, strict=True) if batch else ():
                 node.aboard[point_id] = x
-            low_water = min(node.n_slots, len(self._backlog))
-            node.exchange, node.asked = node.actor.exchange.remote(batch, WAIT_S, GATHER_S, low_water), now
+            gather_s, low_water = self._gather(node)
+            node.exchange, node.asked = node.actor.exchange.remote(batch, WAIT_S, gather_s, low_water), now
+
+    def _gather(self, node: _Node) -> tuple[float, int]:
+        """How long an exchange gathers outcomes, and with how many points left in its queue it comes back at once."""
+        gather_s = min(max(GATHER_S[0], len(self._nodes) / EXCHANGES_PER_S), GATHER_S[1])
+        low_water = min(node.n_slots, len(self._backlog))
+        if math.isnan(self._seconds_per_point):
+            return gather_s, low_water
+        return gather_s, min(low_water, math.ceil(node.n_slots * (gather_s + TRIP_S) / self._seconds_per_point))
 
     def _node_for_suspects(self) -> _Node | None:
         """Where suspects are evaluated, one alone at a time: the node that has least to do."""

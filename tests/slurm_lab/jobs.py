@@ -39,9 +39,9 @@ SLHA = 'from = { tool = "drill", block = "MASS", key = [25] }'
 PHYSICS = """
 import os, socket, time
 from pathlib import Path
-PAUSE_S = {pause_s}
+PAUSE_S, SLOW_S = {pause_s}, 1.0
 def observables(point):
-    time.sleep(PAUSE_S)
+    time.sleep(SLOW_S if Path("{folder}/slow").exists() else PAUSE_S)
     if Path("/tmp/bad-mount").exists():
         raise OSError("libphysics.so: cannot open shared object file")
     line = f"{{time.time()}} {{socket.gethostname()}} {{point['x']!r}}\\n"
@@ -96,6 +96,15 @@ class Scan:
         if self.user:
             for path in (self.folder, *self.folder.iterdir()):
                 shutil.chown(path, self.user)
+
+    def slow(self, on: bool) -> None:
+        """Let an evaluation take a second, so that the scan does not end before something else has happened."""
+        mark = self.folder / "slow"
+        mark.touch() if on else mark.unlink()
+
+    def wait_for_word(self, word: str, within_s: float = 150.0) -> None:
+        """Wait until a job has said something."""
+        self.lab.wait_until(lambda: word in self.output(), lambda: f"{word!r} in {self.output()}", within_s)
 
     @property
     def run_dir(self) -> Path:

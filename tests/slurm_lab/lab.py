@@ -179,7 +179,9 @@ class Lab:
         (self.folder / f"up-{machine}").unlink(missing_ok=True)
 
     def boot(self, machine: str) -> None:
-        """Switch a machine on, with what its /tmp held."""
+        """Switch a machine on, with what its /tmp held, and nothing of what Slurm had there."""
+        shutil.rmtree(self.folder / "spool" / machine)
+        (self.folder / "spool" / machine).mkdir()
         self._boot(machine)
         self._slurmd(machine)
 
@@ -231,8 +233,16 @@ class Lab:
         for name in self.machines:
             (self.folder / "spool" / name).mkdir()
             self._slurmd(name)
+        self.wait_until_idle()
+
+    def wait_until_idle(self) -> None:
+        """Wait until all nodes are up and free.
+
+        Raises:
+            AssertionError: They are not.
+        """
         self.wait_until(lambda: self.run("login", "sinfo", "-h", "-t", "idle", "-o", "%D").strip()
-                        == str(len(self.machines)), "the nodes to be idle", 30)
+                        == str(len(self.machines)), lambda: self.run("login", "sinfo"), 60)
 
     @staticmethod
     def wait_until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float) -> None:
