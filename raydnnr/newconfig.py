@@ -62,6 +62,7 @@ timeout_s = 60
 PARTS: dict[str, Part] = {
     "spheno": Part(_GENERATOR.replace("{program}", "SPheno"), _HIGGS, "slha"),
     "softsusy": Part(_GENERATOR.replace("{program}", "softpoint.x"), _HIGGS, "slha"),
+    "flexiblesusy": Part(_GENERATOR.replace("{program}", "run_CMSSM.x"), _HIGGS, "slha"),
     "slha": Part('''\
 command = ["my-generator", "{input}", "{output}"]   # no shell; a path, or on the PATH
 template = "{stem}.{name}.in"      # value fields may hold expressions of parameters
@@ -115,7 +116,7 @@ scale = 4.8                        # GeV, of the Wilson coefficients
 coefficients = { C9_bsmumu = "{first}" }   # expressions of parameters
 timeout_s = 120
 ''', '''\
-[observables.br_bs_mumu]           # arXiv:2212.10497
+[observables.br_bs_mumu]           # 3.36(28)e-9 (arXiv:2212.10497)
 from = { tool = "{name}", prediction = "BR(Bs->mumu)" }
 likelihood = { kind = "gauss", mean = 3.36e-9, sigma = 0.30e-9 }
 '''),
@@ -131,6 +132,23 @@ from = { tool = "{name}", key = "minus_2_log_l" }
 expression = "0.5 * (m2logl - 55)"
 likelihood = { kind = "minusexpuser" }
 ''', "xml"),
+    "susyhit": Part('''\
+program = "SUSY-HIT/run"           # on spectrum.slha, which a tool before it leaves
+options = "SUSY-HIT/susyhit.in"    # a copy of its susyhit.in, with 2 as its first answer
+timeout_s = 60
+''', '''\
+[observables.br_h_bb]
+from = { tool = "{name}", br = [25, 5, -5] }
+'''),
+    "smodels": Part('''\
+database = "smodels-database"      # its folder; nothing is downloaded
+particles = "mssm"                 # on spectrum.slha, which has decays and cross sections (blocks XSECTION)
+timeout_s = 120
+''', '''\
+[observables.r_lhc]                # prediction over limit: 1 is excluded
+from = { tool = "{name}", key = "r" }
+likelihood = { kind = "upper", mean = 1.0, sigma = 0.1 }
+'''),
 }
 
 

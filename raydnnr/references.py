@@ -120,6 +120,63 @@ ENTRIES = {
   archivePrefix = "arXiv",
   primaryClass = "hep-ph"
 }""",
+    "Athron:2014yba": """@article{Athron:2014yba,
+  author = "Athron, Peter and Park, Jae-hyeon and Stöckinger, Dominik and Voigt, Alexander",
+  title = "{FlexibleSUSY -- A spectrum generator generator for supersymmetric models}",
+  eprint = "1406.2319",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Athron:2017fvs": """@article{Athron:2017fvs,
+  author = "Athron, Peter and Bach, Markus and Harries, Dylan and Kwasnitza, Thomas and Park, Jae-hyeon and
+    Stöckinger, Dominik and Voigt, Alexander and Ziebell, Jobst",
+  title = "{FlexibleSUSY 2.0: Extensions to investigate the phenomenology of SUSY and non-SUSY models}",
+  eprint = "1710.03760",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Staub:2013tta": """@article{Staub:2013tta,
+  author = "Staub, Florian",
+  title = "{SARAH 4: A tool for (not only SUSY) model builders}",
+  eprint = "1309.7223",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Djouadi:2006bz": """@article{Djouadi:2006bz,
+  author = "Djouadi, A. and Mühlleitner, M. M. and Spira, M.",
+  title = "{Decays of supersymmetric particles: The Program SUSY-HIT (SUspect-SdecaY-Hdecay-InTerface)}",
+  eprint = "hep-ph/0609292",
+  archivePrefix = "arXiv"
+}""",
+    "Muhlleitner:2003vg": """@article{Muhlleitner:2003vg,
+  author = "Mühlleitner, M. and Djouadi, A. and Mambrini, Y.",
+  title = "{SDECAY: A Fortran code for the decays of the supersymmetric particles in the MSSM}",
+  eprint = "hep-ph/0311167",
+  archivePrefix = "arXiv"
+}""",
+    "Djouadi:1997yw": """@article{Djouadi:1997yw,
+  author = "Djouadi, A. and Kalinowski, J. and Spira, M.",
+  title = "{HDECAY: A Program for Higgs boson decays in the standard model and its supersymmetric extension}",
+  eprint = "hep-ph/9704448",
+  archivePrefix = "arXiv"
+}""",
+    "Kraml:2013mwa": """@article{Kraml:2013mwa,
+  author = "Kraml, Sabine and Kulkarni, Suchita and Laa, Ursula and Lessa, Andre and Magerl, Wolfgang and
+    Proschofsky-Spindler, Doris and Waltenberger, Wolfgang",
+  title = "{SModelS: a tool for interpreting simplified-model results from the LHC and its application to
+    supersymmetry}",
+  eprint = "1312.4175",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Altakach:2024jwk": """@article{Altakach:2024jwk,
+  author = "Altakach, Mohammad Mahdi and Kraml, Sabine and Lessa, Andre and Narasimha, Sahana and Pascal, Timothée
+    and Ramos, Camila and Villamizar, Yoxara and Waltenberger, Wolfgang",
+  title = "{SModelS v3: Going Beyond Z2 Topologies}",
+  eprint = "2409.12942",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
     "Kraml:2019sis": """@article{Kraml:2019sis,
   author = "Kraml, Sabine and Loc, Tran Quang and Nhung, Dao Thi and Ninh, Le Duc",
   title = "{Constraining new physics from Higgs measurements with Lilith: update to LHC Run 2 results}",

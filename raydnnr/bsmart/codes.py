@@ -30,6 +30,7 @@ _IN_NO_BLOCK = {"XSECTION", "PROCESS", "EFFICIENCIES", "WIDTH1L", "BR1L", "HIGGS
 _OTHERS = {"HiggsTools", "HiggsBounds", "HiggsSignals", "SModelS", "SModelS2", "flavio", "Zprime", "ZPEED",
            "VevaciousPlusPlus", "resummino", "anyBSM", "MadGraph", "MadGraphHackAnalysis", "HackAnalysis_LO",
            "MadAnalysisExpert", "MadAnalysisAllPAD"}
+_SPECTRA = {"spheno", "flexiblesusy", "slha"}  # kinds
 _NOTHING = "raydnnr.bsmart.toys:nothing"
 _BSMART_LIMIT = 501  # in DARKMATTER: computed by BSMArt itself
 
@@ -120,7 +121,7 @@ class Chain:
                 return newer
         if code in self.stubs and code not in _OTHERS:  # a tool of the user's own: any block may be its own
             return code
-        spectra = [c for c, kind in self.kinds.items() if kind in {"spheno", "slha"}]
+        spectra = [c for c, kind in self.kinds.items() if kind in _SPECTRA]
         return spectra[0] if spectra else code if code in self.stubs else next(iter(self.stubs), "")
 
     def _tool(self, code: str) -> str | None:
@@ -167,7 +168,7 @@ class Chain:
         settings.take("OutputFile")
         self.report.add(Kind.DIFFERENT, settings.where("Observables"), "a point is invalid where an entry that is read "
                         "is not in the spectrum; BSMArt takes 0.0 for it")
-        first = not any(kind in {"spheno", "slha"} for kind in self.kinds.values())
+        first = not any(kind in _SPECTRA for kind in self.kinds.values())
         table: Table = {"template": self.card} if self.card and first else {}
         return {**table, "input_file": Path(name).name, "output_file": self.spectrum, "missing": "invalid",
                 "keep_files": self.keep_files, "timeout_s": 600}
@@ -181,8 +182,11 @@ class Chain:
 
     def _flexiblesusy(self, code: str, settings: Section) -> Table:
         words = self._program(settings, "run_model.x")
+        more = self._generator(settings)
+        if len(words) == 1:
+            return {"kind": "flexiblesusy", "program": words[0], **more}
         command = [*words, "--slha-input-file={input}", "--slha-output-file={output}"]
-        return {"kind": "slha", "command": command, "required_blocks": ["MASS"], **self._generator(settings)}
+        return {"kind": "slha", "command": command, "required_blocks": ["MASS"], **more}
 
     def _micromegas(self, code: str, settings: Section) -> Table:
         """BSMArt's main programs read the spectrum by a name that is compiled in, and write numbered lines."""

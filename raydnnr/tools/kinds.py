@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from raydnnr.tools.fit import Fit
 from raydnnr.tools.flavio import Flavio
+from raydnnr.tools.flexiblesusy import FlexibleSusy
 from raydnnr.tools.gm2calc import Gm2Calc
 from raydnnr.tools.lilith import Lilith
 from raydnnr.tools.micromegas import Micromegas
 from raydnnr.tools.python_function import PythonFunction
 from raydnnr.tools.slha_command import SlhaCommand
+from raydnnr.tools.smodels import Smodels
 from raydnnr.tools.softsusy import Softsusy
 from raydnnr.tools.spheno import Spheno
 from raydnnr.tools.superiso import SuperIso
+from raydnnr.tools.susyhit import SusyHit
 from raydnnr.tools.text_command import TextCommand
 
 KINDS: dict[str, type] = {
     "slha": SlhaCommand, "python": PythonFunction, "command": TextCommand,
-    "spheno": Spheno, "softsusy": Softsusy, "gm2calc": Gm2Calc, "superiso": SuperIso, "micromegas": Micromegas,
-    "flavio": Flavio, "lilith": Lilith,
+    "spheno": Spheno, "softsusy": Softsusy, "flexiblesusy": FlexibleSusy,
+    "gm2calc": Gm2Calc, "superiso": SuperIso, "micromegas": Micromegas, "susyhit": SusyHit,
+    "flavio": Flavio, "lilith": Lilith, "smodels": Smodels,
     "fit": Fit,
 }

@@ -239,6 +239,19 @@ def tail(path: Path, n_bytes: int = 2000, n_lines: int = 12, since: int = 0) -> 
     return "\n".join(line.rstrip() for line in text.strip().splitlines()[-n_lines:])
 
 
+def held_bytes(pid: int) -> int:
+    """Memory that a process holds (resident, in RAM); 0 where that cannot be known."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        pass
+    try:  # no /proc: macOS
+        asked = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return int(asked.stdout) * 1024
+    except (OSError, ValueError):
+        return 0
+
+
 def _pidfd(pid: int) -> int | None:
     if hasattr(os, "pidfd_open"):
         with contextlib.suppress(OSError):  # kernels before 5.3

@@ -61,6 +61,8 @@ class PythonFunction(Tool):
         path: Folders to import from first. In a file, the folder of that file is always among them.
         timeout_s: Of one call: one point, or one batch of a vectorised function.
         memory_limit_gib: Address space of its process, Python and its libraries included (about 0.3 GiB with NumPy).
+        recycle_gib: Once its process holds so many GiB more than after the first point, it is replaced before the next
+            one, for functions that keep more and more; None: never.
     """
 
     default_source: ClassVar[bool] = True
@@ -68,9 +70,12 @@ class PythonFunction(Tool):
     function: str | Callable[..., Any]
     vectorized: bool = False
     path: tuple[str, ...] = ()
+    recycle_gib: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.recycle_gib is not None:
+            self._need_positive("recycle_gib", self.recycle_gib)
         if isinstance(self.function, str):
             if not re.fullmatch(r"[\w.]+:[\w.]+", self.function):
                 raise ConfigError(f"function: got {self.function!r}; use 'module:function'")
@@ -160,10 +165,13 @@ class PythonFunction(Tool):
         return worker
 
     def _ask(self, slot: Slot, header: Header, body: memoryview, timeout_s: float) -> tuple[Header, bytearray]:
-        """Question and answer; a child that died or took too long is dismissed."""
+        """Question and answer; a child that died, took too long or has grown too large is dismissed."""
         worker = self._worker(slot)
         try:
-            return worker.ask(header, body, timeout_s)
+            answer = worker.ask(header, body, timeout_s)
+            if self.recycle_gib is not None and worker.gained_bytes() > self.recycle_gib * GIB:
+                slot.dismiss(self.name)
+            return answer
         except (WorkerDied, TimedOut):
             slot.dismiss(self.name)
             if slot.killed:

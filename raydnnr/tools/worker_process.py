@@ -53,6 +53,7 @@ class WorkerProcess:
                  slot: Slot, variables: Mapping[str, str] | None = None) -> None:
         self.ready = False  # for its user: whether it has read its data
         self._name = name
+        self._held_at_first: int | None = None
         self._log = slot.log(name)
         with contextlib.ExitStack() as undo, contextlib.ExitStack() as theirs:
             self._log_file = undo.enter_context(open(self._log, "ab", buffering=0))
@@ -93,6 +94,13 @@ class WorkerProcess:
             if not (self._readable(0) and self._inbox.read()):
                 raise self._died(since)
         return message
+
+    def gained_bytes(self) -> int:
+        """Memory that it holds now and did not when this was first asked; 0 where that cannot be known."""
+        held = process.held_bytes(self._child.pid)
+        if self._held_at_first is None:
+            self._held_at_first = held
+        return held - self._held_at_first
 
     def close(self) -> None:
         """End the process and everything it started."""

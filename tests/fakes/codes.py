@@ -106,5 +106,32 @@ def micromegas(given):
     return 0
 
 
+def flexiblesusy(given, written):
+    """Words of the form --slha-input-file=NAME; 1 where there is no spectrum, and SPINFO says why."""
+    with open(given.removeprefix("--slha-input-file=")) as card:
+        ending = first_value(card.read())
+    if ending == 3:
+        return 1
+    problems = ["4    tachyon Hd"] if ending == 1 else []
+    warnings = ["3    warning"] if ending == 2 else []
+    with open(written.removeprefix("--slha-output-file="), "w") as out:
+        out.write(info("FlexibleSUSY", *warnings, *problems) + ("" if problems else MASS))
+    return 1 if problems else 0
+
+
+def susyhit():
+    """Fixed names of files; ends with 0, and computes with whatever it has read."""
+    with open("susyhit.in") as options, open("slhaspectrum.in") as card:
+        assert "\n2\n" in options.read()
+        text = card.read()
+    bad = first_value(text) == 1
+    width, br = ("NaN", "NaN") if bad else ("3.88394808E-03", "6.69713176E-01")
+    with open("susyhit_slha.out", "w") as out:
+        out.write("#\nBLOCK DCINFO  # Decay Program information\n     1   SDECAY/HDECAY # decay calculator\n" + text
+                  + f"#         PDG            Width\nDECAY        25     {width}   # h decays\n"
+                  f"#          BR         NDA      ID1       ID2\n     {br}    2           5        -5   # BR(h -> b bb)\n")
+    return 0
+
+
 if __name__ == "__main__":
     sys.exit(globals()[sys.argv[1]](*sys.argv[2:]))

@@ -191,7 +191,7 @@ def test_a_proposal_says_what_it_expects(rows):
 
 
 def test_every_source_keeps_its_floor(rows):
-    proposal = Hybrid(**SMALL, floors=dict.fromkeys(SOURCES, 0.1)).propose(RING, rows, 4, 60)
+    proposal = Hybrid(**SMALL, sources=tuple(SOURCES), floors=dict.fromkeys(SOURCES, 0.1)).propose(RING, rows, 4, 60)
     assert min(Counter(proposal.origin)[word] for word in ("explore", "local", "evolution", "tournament")) >= 5
 
 

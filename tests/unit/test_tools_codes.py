@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,10 @@ MH = {"mh": {"block": "MASS", "key": [25]}}
         ("softsusy", 2, {}, Status.OK, ""),
         ("softsusy", 2, {"invalid_warnings": ["LSP"]}, Status.INVALID, "s: SPINFO 3: stau LSP"),
         ("softsusy", 3, {}, Status.FAILED, "s: softsusy exited with code 7"),
+        ("flexiblesusy", 0, {}, Status.OK, ""),
+        ("flexiblesusy", 1, {}, Status.INVALID, "s: SPINFO 4: tachyon Hd"),
+        ("flexiblesusy", 2, {}, Status.OK, ""),
+        ("flexiblesusy", 3, {}, Status.FAILED, "s: flexiblesusy exited with code 1"),
     ],
 )
 def test_spectrum_generators(kind, ending, settings, status, reason, code, card, slot):
@@ -139,6 +144,41 @@ def test_micromegas(mass, status, reason, code, tmp_path, slot):
     assert (found, why.startswith(reason)) == (status, True), why
     if status == Status.OK:
         assert values == list(QUANTITIES.values())
+
+
+H_BB = {"br": {"br": [25, 5, -5]}, "width": {"width": 25}, "mh": {"block": "MASS", "key": [25]}}
+
+
+@pytest.fixture
+def susyhit(code, tmp_path):
+    """With a spectrum that is a card: masses, and what is to happen."""
+    (tmp_path / "susyhit.in").write_text("* whose spectrum\n  (1) its own\n2\n* format\n1\n")
+    (tmp_path / "spectrum.in").write_text("Block MINPAR\n 1 ending\nBlock MASS\n 25 123.0\n")
+    return KINDS["susyhit"](name="d", program=code("susyhit"), options=tmp_path / "susyhit.in",
+                            template=tmp_path / "spectrum.in")
+
+
+def test_susyhit_gives_decays_to_the_spectrum(susyhit, slot):
+    assert evaluate([susyhit], H_BB, slot, ending=0) == ([0.669713176, 3.88394808e-3, 123.0], Status.OK, "")
+    values, status, _ = evaluate([susyhit], H_BB, slot, ending=1)
+    assert status == Status.OK and np.isnan(values[:2]).all()  # ok only since their likelihood is off
+
+
+def test_susyhit_is_not_asked_without_masses(susyhit, tmp_path, slot):
+    (tmp_path / "spectrum.in").write_text("Block MINPAR\n 1 ending\n")
+    bare = replace(susyhit, template=tmp_path / "spectrum.in")
+    assert evaluate([bare], H_BB, slot, ending=0)[1:] == (Status.FAILED, "d: spectrum.slha has no block MASS")
+
+
+def test_susyhit_works_on_the_spectrum_of_others(susyhit, tmp_path):
+    absent = replace(susyhit, options=tmp_path / "none.in")
+    assert "there are no options" in absent.check()[0]
+    before = susyhit.fingerprint()
+    (tmp_path / "susyhit.in").write_text("* whose spectrum\n2\n* format\n0\n")
+    assert replace(susyhit).fingerprint() != before
+    (tmp_path / "susyhit.in").write_text("* whose spectrum\n1\n2\n")
+    with pytest.raises(ConfigError, match="its first answer, a number alone in a line, is 1; use 2"):
+        replace(susyhit)
 
 
 def test_a_chain_hands_the_spectrum_on(code, card, slot):

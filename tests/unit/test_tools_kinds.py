@@ -29,6 +29,7 @@ def settings(tmp_path):
     (tmp_path / "card.in").write_text(CARD)
     (tmp_path / "card.txt").write_text("m0 {{ m0 }}\ntanb {{ tanb }}\n")
     (tmp_path / "Lilith-2").mkdir()
+    (tmp_path / "susyhit.in").write_text("* whose spectrum\n2\n")
     return {
         "slha": {"name": "spectrum", "command": ["./code", "{input}", "{output}"], "template": "card.in",
                  "conditions": ["mh > 100"], "timeout_s": 60, "environment": {"OMP_NUM_THREADS": 2}},
@@ -39,11 +40,14 @@ def settings(tmp_path):
         "spheno": {"name": "spectrum", "program": "./SPheno", "template": "card.in"},
         "softsusy": {"name": "spectrum", "program": "./softpoint.x", "template": "card.in",
                      "invalid_warnings": ["LSP"]},
+        "flexiblesusy": {"name": "spectrum", "program": "./run_CMSSM.x", "template": "card.in"},
         "gm2calc": {"name": "gm2", "program": "gm2calc.x"},
         "superiso": {"name": "flavour", "program": "./slha.x", "input_file": "output.slha"},
         "micromegas": {"name": "relic", "program": "./main", "template": "card.txt", "input_file": "data.par"},
         "flavio": {"name": "flavio", "coefficients": {"C9_bsmumu": "m0 / 1e3"}, "scale": 4.8},
         "lilith": {"name": "higgs", "folder": "Lilith-2", "template": "card.txt"},
+        "susyhit": {"name": "decays", "program": "./run", "options": "susyhit.in"},
+        "smodels": {"name": "lhc", "database": "./smodels-database", "particles": "nmssm"},
     }
 
 
@@ -53,11 +57,14 @@ ADDRESSES = {
     "command": {"tool": "relic", "pattern": r"omega = (\S+)"},
     "spheno": {"tool": "spectrum", "block": "MASS", "key": [25]},
     "softsusy": {"tool": "spectrum", "block": "MASS", "key": [25]},
+    "flexiblesusy": {"tool": "spectrum", "block": "MASS", "key": [25]},
     "gm2calc": {"tool": "gm2", "block": "GM2CalcOutput", "key": [0]},
     "superiso": {"tool": "flavour", "quantity": "BR(b->s gamma)"},
     "micromegas": {"tool": "relic", "quantity": "omega"},
     "flavio": {"tool": "flavio", "prediction": "BR(Bs->mumu)"},
     "lilith": {"tool": "higgs", "key": "minus_2_log_l"},
+    "susyhit": {"tool": "decays", "br": [25, 5, -5]},
+    "smodels": {"tool": "lhc", "key": "r"},
 }
 
 
@@ -86,7 +93,7 @@ def test_fingerprints_are_json_and_do_not_know_the_machine(kind, settings, tmp_p
     tool = make(kind, settings, tmp_path)
     other = tmp_path / "copied"
     other.mkdir()
-    for card in ("card.in", "card.txt"):
+    for card in ("card.in", "card.txt", "susyhit.in"):
         (other / card).write_text((tmp_path / card).read_text())
     (other / "Lilith-2").mkdir()
     quick = {kind: {**settings[kind], "timeout_s": 1}}

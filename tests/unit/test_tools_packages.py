@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from raydnnr.errors import ConfigError
+from raydnnr.errors import ConfigError, ToolFailure
 from raydnnr.evaluation import Inputs, Observable, Status
 from raydnnr.likelihoods import Off
 from raydnnr.space import Parameter, ParameterSpace
@@ -15,6 +15,7 @@ from raydnnr.tools.base import Toolchain
 from raydnnr.tools.flavio import Flavio, Prediction
 from raydnnr.tools.lilith import Lilith
 from raydnnr.tools.slot import ScratchRoot, Slot
+from raydnnr.tools.smodels import Smodels
 
 LILITH = """
 class Lilith:
@@ -59,6 +60,60 @@ class Wilson:
         assert (scale, eft, basis) == (4.8, "WET", "flavio")
         self.values = values
 """
+
+SMODELS = {
+    "experiment/databaseObj.py": "class Database:\n    def __init__(self, path):\n        self.limit = float(open(path + "
+                                 "'/limit').read())\n",
+    "base/physicsUnits.py": "fb, GeV = 1.0, 1.0\n",
+    "base/model.py": """
+class Model:
+    def __init__(self, BSMparticles, SMparticles):
+        assert (BSMparticles, SMparticles) == (["gluino"], ["quark"])
+
+    def updateParticles(self, inputFile, ignorePromptQNumbers):
+        text = open(inputFile).read()
+        if "XSECTION" not in text:
+            raise ValueError("no cross sections")
+        self.xsec = float(text.split()[-1])
+""",
+    "share/models/SMparticles.py": "SMList = ['quark']\n", "share/models/mssm.py": "BSMList = ['gluino']\n",
+    "decomposition/decomposer.py": """
+def decompose(model, cut, massCompress, invisibleCompress, minmassgap):
+    assert (cut, minmassgap) == (0.5, 5.0)
+    return model.xsec
+""",
+    "matching/theoryPrediction.py": """
+class Prediction:
+    def __init__(self, r, condition):
+        self.r, self.condition = r, condition
+
+    def getRValue(self, kind="observed"):
+        return None if kind == "apriori" and self.r > 10 else self.r * (2 if kind == "apriori" else 1)
+
+    def getmaxCondition(self):
+        return self.condition
+
+def theoryPredictionsFor(database, xsec, combinedResults):
+    r = xsec / database.limit
+    return [Prediction(r, None), Prediction(r / 2, 0.1), Prediction(9 * r, 0.3)] if xsec else None
+""",
+    "statistics/basicStats.py": "apriori = 'apriori'\n",
+}
+
+
+@pytest.fixture
+def smodels(tmp_path):
+    for name, text in SMODELS.items():
+        path = tmp_path / "smodels" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for folder in {path.parent for path in (tmp_path / "smodels").rglob("*.py")} | {tmp_path / "smodels" / "share"}:
+        (folder / "__init__.py").touch()
+    (tmp_path / "smodels" / "__init__.py").touch()
+    (tmp_path / "database").mkdir()
+    (tmp_path / "database" / "limit").write_text("4.0")
+    (tmp_path / "database" / "version").write_text("3.0.0\n")
+    return Smodels(name="lhc", database=tmp_path / "database", sigma_cut_fb=0.5, path=(str(tmp_path),))
 
 
 @pytest.fixture
@@ -150,3 +205,57 @@ def test_flavios_settings_are_checked(flavio, tmp_path):
         flavio.address({"args": [1]}, "o")
     with pytest.raises(ConfigError, match="args: got 'x'"):
         flavio.address({"prediction": "A", "args": "x"}, "o")
+
+
+def test_smodels_gives_the_largest_ratio_whose_conditions_hold(smodels, slot):
+    assert smodels.check() == []
+    results = []
+    for text in ("XSECTION 8", "XSECTION 100", "XSECTION 0", "MASS"):
+        (slot.scratch / "spectrum.slha").write_text(text)
+        try:
+            results.append(smodels.run({}, slot).values)
+        except ToolFailure as error:
+            results.append(str(error).splitlines()[0])
+    assert results == [{"r": 2, "r_expected": 4, "n_results": 2}, {"r": 25, "r_expected": 0, "n_results": 2},
+                       {"r": 0, "r_expected": 0, "n_results": 0}, "lhc: ValueError: no cross sections"]
+    slot.empty()
+    with pytest.raises(ToolFailure, match="no earlier tool left spectrum.slha"):
+        smodels.run({}, slot)
+
+
+def test_the_version_of_the_database_is_part_of_the_physics(smodels):
+    before = smodels.fingerprint()
+    (smodels.database / "version").write_text("3.1.0\n")
+    assert replace(smodels).fingerprint() != before
+    assert "there is no database" in replace(smodels, database=smodels.database / "none").check()[0]
+    with pytest.raises(ConfigError, match="particles: got 'a b'"):
+        replace(smodels, particles="a b")
+
+
+def test_the_real_smodels_has_what_is_asked_of_it():
+    pytest.importorskip("smodels")
+    import inspect
+
+    from smodels.base.model import Model
+    from smodels.decomposition.decomposer import decompose
+    from smodels.matching.theoryPrediction import TheoryPrediction, theoryPredictionsFor
+    from smodels.statistics.basicStats import apriori
+
+    inspect.signature(Model).bind(BSMparticles=[], SMparticles=[])
+    inspect.signature(Model.updateParticles).bind(None, inputFile="", ignorePromptQNumbers=[])
+    inspect.signature(decompose).bind(None, 1, massCompress=True, invisibleCompress=True, minmassgap=1)
+    inspect.signature(theoryPredictionsFor).bind(None, None, combinedResults=True)
+    inspect.signature(TheoryPrediction.getRValue).bind(None, apriori)
+
+
+def test_a_process_that_has_grown_is_replaced_and_reads_its_data_again(flavio, tmp_path, slot):
+    """flavio here keeps 30 MB of every prediction; "asked" says how many its process has made."""
+    (tmp_path / "flavio.py").write_text(FLAVIO.replace("asked.append(name)", "asked.append(b'x' * 30_000_000)"))
+    patient = chain(replace(flavio, recycle_gib=1.0), n={"prediction": "asked"})
+    assert [patient.evaluate(np.array([1.0]), slot).values.tolist() for _ in range(6)] == [[k] for k in range(1, 7)]
+    slot.dismiss("f")
+    strict = chain(replace(flavio, recycle_gib=0.08), n={"prediction": "asked"})
+    counts = [strict.evaluate(np.array([1.0]), slot).values[0] for _ in range(9)]
+    assert counts[:3] == [1, 2, 3] and max(counts) <= 4 and counts.count(1) >= 2
+    with pytest.raises(ConfigError, match="recycle_gib: got 0"):
+        replace(flavio, recycle_gib=0)
