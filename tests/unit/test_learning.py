@@ -167,6 +167,36 @@ def test_the_model_that_predicted_new_rows_better_is_taken(monkeypatch, quick_ne
     assert isinstance(learn(known, learner=mixed)[0].targets[0].model, EnsembleTarget)
 
 
+def wave(u):
+    return np.sin(9.0 * u[:, 0]) * np.cos(7.0 * u[:, 1])
+
+
+def kink(u):
+    return np.abs(np.mod(7.0 * u[:, 0] + 3.0 * u[:, 1], 1.0) - 0.5)
+
+
+@pytest.mark.parametrize(("function", "smooth"), [(wave, True), (kink, False)])
+def test_an_analytic_observable_has_the_normal_kernel_and_one_with_kinks_has_not(function, smooth):
+    known = rows(200, likelihoods=SHELL)
+    o = function(known.u)
+    nll = 0.5 * ((o - 0.35) / 0.02) ** 2
+    emulator, _ = learn(replace(known, observables=o[:, None], nll=nll))
+    assert emulator.targets[0].model.lengths.smooth == smooth
+
+
+def test_a_normal_kernel_that_explains_rows_less_well_than_the_other_one_is_not_taken(monkeypatch):
+    """Its search for lengths may end where all is noise."""
+    fit = learning.fit_lengths
+
+    def fails(u, y, *args, smooth=False, **settings):
+        return Lengths(np.full(2, 30.0), 1.0, True) if smooth else fit(u, y, *args, **settings)
+
+    monkeypatch.setattr(learning, "fit_lengths", fails)
+    known = rows(200, likelihoods=SHELL)
+    task = learning._Task(PROCESS, SHELL, 1.0, 0, Memo())
+    assert not task.lengths(known, 0, learning.SMOOTH)[1].smooth
+
+
 def test_each_surrogate_is_what_was_asked_for(quick_networks):
     known = rows(60)
     for surrogate, kind in (("ensemble", EnsembleTarget), ("gaussian_process", GaussianProcess)):

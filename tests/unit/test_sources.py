@@ -198,6 +198,16 @@ def test_children_are_in_the_cube_one_of_each_parent(seed, n_params, n):
     assert ((child >= 0) & (child <= 1)).all()
 
 
+def test_some_children_have_one_or_two_coordinates_drawn_anew():
+    """All elites are at one place: only a coordinate drawn anew leads far away, and along the axes."""
+    rng = np.random.default_rng(0)
+    parents = np.full((2000, 6), 0.3)
+    moved = (np.abs(children(parents, parents[:1], rng) - 0.3) > 1e-12).sum(axis=1)
+    along = np.isin(moved, (1, 2))
+    assert 0.15 < along.mean() < 0.3
+    assert 0.3 < (moved[along] == 1).mean() < 0.7
+
+
 def test_parents_are_drawn_more_often_where_they_are_sparse():
     crowd = 0.2 + 0.01 * np.random.default_rng(0).random((50, 2))
     u = np.concatenate([crowd, 0.5 + 0.4 * np.random.default_rng(1).random((10, 2))])
