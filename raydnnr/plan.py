@@ -238,7 +238,8 @@ class Plan:
                 found.append(f"parameters.{name}: no tool uses it; its value changes nothing")
         s = self.stop
         if not (s.iterations or s.max_evaluations or s.max_hours):
-            found.append("scan: no limit besides points; set max_evaluations or max_hours to be sure it ends")
+            other = " and coverage_gain" if s.coverage_gain else ""
+            found.append(f"scan: no limit besides points{other}; set max_evaluations or max_hours to be sure it ends")
         return found
 
     def _expressions(self) -> Iterable[Expression]:

@@ -46,11 +46,24 @@ def observables(point):
     time.sleep(0.05)
     return {"y": point["x"]}
 """
-# Imports come first: the intruder may not be able to read the Python of whoever runs the tests.
+# Imports, and first uses, which import more, come first: the intruder may not be able to read the Python of whoever runs the tests.
 INTRUDER = """
 import concurrent.futures, copy, email.parser, encodings.idna, grpc, grpc._channel, http.client, json, logging, os, pwd, sys
 import urllib.error, urllib.request, urllib.response
-grpc.insecure_channel("127.0.0.1:1").close()
+channel = grpc.insecure_channel("127.0.0.1:1")
+try:
+    grpc.channel_ready_future(channel).result(timeout=0.1)
+except grpc.FutureTimeoutError:
+    pass
+try:
+    channel.unary_unary("/a/b", request_serializer=bytes, response_deserializer=bytes)(b"", timeout=0.1)
+except grpc.RpcError as error:
+    error.code().name
+channel.close()
+try:
+    urllib.request.urlopen("http://127.0.0.1:1/", timeout=0.1)
+except OSError:
+    pass
 user, ports, token, folders, pids = json.loads(sys.argv[1])
 if user:
     entry = pwd.getpwnam(user)
