@@ -27,7 +27,6 @@ from raydnnr.search import bandit
 from raydnnr.search.acquisition import distinct_from
 from raydnnr.search.samplers import sobol_points
 from raydnnr.search.scene import Scene
-from raydnnr.search.sources import DEFAULT as DEFAULT_SOURCES
 from raydnnr.search.sources import KINDS as SOURCES
 from raydnnr.search.sources import Source
 from raydnnr.surrogates.memo import Memo
@@ -51,8 +50,8 @@ class Hybrid:
         bootstrap_points: Points of a scrambled Sobol sequence that are evaluated first.
         points_per_iteration: Points of a round at least; more as the rows grow, and where the slots would run dry.
         growth: A round is this share of all points proposed before, at least.
-        sources: Which sources take part: explore, local, evolution, valleys, frontier, region,
-            tournament (all but the last by default).
+        sources: Which sources take part: explore, local, evolution, valleys, frontier, tournament,
+            region.
         floors: Share of every round that a source keeps, where it is not to be its default.
         acquisition: How ``region`` picks from its candidates: coverage, farthest or probability.
         surrogate: mixed, gaussian_process or ensemble.
@@ -63,7 +62,7 @@ class Hybrid:
     bootstrap_points: int = 100
     points_per_iteration: int = 20
     growth: float = 0.08
-    sources: tuple[str, ...] = DEFAULT_SOURCES
+    sources: tuple[str, ...] = tuple(SOURCES)
     floors: Mapping[str, float] = field(default_factory=dict)
     acquisition: str = "farthest"
     surrogate: str = "mixed"
@@ -152,7 +151,7 @@ class Hybrid:
     def _choose(self, scene: Scene, view: View, skill: Skill, n_points: int) -> tuple[Array, list[str]]:
         """Points of the unit cube and the source of each."""
         sources = {word: source for word, source in self._sources().items()
-                   if scene.emulator is not None or not source.needs_surrogate}
+                   if not (source.is_over(scene) or (scene.emulator is None and source.needs_surrogate))}
         floors = {word: source.floor for word, source in sources.items()}
         past = bandit.History(scene.u, scene.violation, scene.nll < scene.threshold, view.rounds(), view.origins())
         parts = bandit.shares(past, floors)

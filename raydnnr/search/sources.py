@@ -47,6 +47,10 @@ class Source(Protocol):
         """Whether it can do nothing without one."""
         ...
 
+    def is_over(self, scene: Scene) -> bool:
+        """Whether it takes no part any more."""
+        ...
+
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P) of the unit cube, or fewer."""
         ...
@@ -65,6 +69,10 @@ class _Floored:
     @property
     def needs_surrogate(self) -> bool:
         """It does not."""
+        return False
+
+    def is_over(self, scene: Scene) -> bool:
+        """Never."""
         return False
 
 
@@ -109,14 +117,22 @@ class Tournament(_Floored):
 
     A choice among all children would double the yield and lose the coverage; one per parent keeps it. Of children that
     are predicted to be good the farthest from what is known is taken, else the one of the lowest predicted NLL.
+
+    It asks little of the surrogate, and so is ahead while that is weak; from ``until_good`` good points on, when others
+    cover better what it fills, it takes no part.
     """
 
     floor: float = 0.015
+    until_good: int = 250
 
     @property
     def needs_surrogate(self) -> bool:
         """It does."""
         return True
+
+    def is_over(self, scene: Scene) -> bool:
+        """Whether there are good points enough."""
+        return len(scene.good) >= self.until_good
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
@@ -330,8 +346,5 @@ def _refused(emulator: Emulator, candidates: Array) -> Array:
 # in the order in which they propose: what one has no points for goes to the next
 KINDS: dict[str, type] = {
     "explore": Explore, "local": Local, "evolution": Evolution, "valleys": Valleys, "frontier": Frontier,
-    "region": Region, "tournament": Tournament,
+    "tournament": Tournament, "region": Region,
 }
-
-# Those that take part by default. A tournament fills what `Region` covers better, once the surrogate has any skill.
-DEFAULT = tuple(word for word in KINDS if word != "tournament")
