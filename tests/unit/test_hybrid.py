@@ -20,6 +20,7 @@ from raydnnr.search.acquisition import ACQUISITIONS
 from raydnnr.search.hybrid import LARGEST_GROWTH, SURROGATES, Hybrid
 from raydnnr.search.random_sampling import RandomSampling
 from raydnnr.search.sources import KINDS as SOURCES
+from raydnnr.search.sources import Tournament
 from raydnnr.space import Parameter, ParameterSpace
 from raydnnr.surrogates import learning
 from raydnnr.surrogates.ensemble import Ensemble
@@ -203,6 +204,13 @@ def quick_networks(monkeypatch):
     """Networks that learn little, soon."""
     monkeypatch.setattr(learning, "ENSEMBLE_MIN_ROWS", 40)
     monkeypatch.setattr(learning, "Ensemble", lambda: Ensemble(neurons=6, steps=40))
+
+
+def test_a_source_that_is_over_has_no_share(rows, monkeypatch):
+    monkeypatch.setattr(Tournament, "is_over", lambda self, scene: True)
+    proposal = Hybrid(**SMALL, floors=dict.fromkeys(SOURCES, 0.1)).propose(RING, rows, 4, 60)
+    assert "tournament" not in proposal.origin
+    assert len(proposal.origin) == 60
 
 
 @pytest.mark.parametrize("left_out", SOURCES)

@@ -144,6 +144,12 @@ def test_a_tournament_picks_more_good_ones_than_chance():
     assert share_good(Tournament().propose(good_scene(), 60)) > 0.8 > 1.3 * share_good(Local().propose(good_scene(), 300))
 
 
+def test_tournaments_end_when_there_are_good_points_enough():
+    n_good = len(good_scene().good)
+    assert Tournament(until_good=n_good).is_over(good_scene())
+    assert not Tournament(until_good=n_good + 1).is_over(good_scene())
+
+
 def test_region_covers_all_the_surrogate_takes_for_good():
     """The lower half of the shell has no known good point."""
     u = Region().propose(good_scene(), 40)
