@@ -102,7 +102,7 @@ def write_table(folder: Path, n_rows: int, n_round: int) -> None:
     from raydnnr import RandomSampling
     from raydnnr.config import dump
     from raydnnr.evaluation import Outcomes, Points, score
-    from raydnnr.shards import shard_name, write_shard
+    from raydnnr.shards import Span, write_shard
     from raydnnr.store import Store
     from raydnnr.table import Layout
 
@@ -115,7 +115,7 @@ def write_table(folder: Path, n_rows: int, n_round: int) -> None:
         outcomes = Outcomes(points.point_id, points.x, np.zeros(n, np.int8), [""] * n, np.ones(n, np.int8), np.ones(n),
                             "node", np.full(n, 1.7e9))
         rows = layout.rows(points, score(outcomes, plan.likelihoods))
-        write_shard(folder / "evaluations" / shard_name(iteration), rows)
+        write_shard(folder / "evaluations" / Span(iteration, iteration).file_name, rows)
 
 
 def show_table(n_rows: int, n_round: int, merged: bool) -> None:

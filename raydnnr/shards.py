@@ -45,14 +45,6 @@ class Span(NamedTuple):
         return self.seeds == other.seeds and self.first <= other.first and other.last <= self.last
 
 
-def shard_name(iteration: int, seeds: bool = False) -> str:
-    """
-    >>> shard_name(12)
-    'iteration-00012.parquet'
-    """
-    return Span(iteration, iteration, seeds).file_name
-
-
 def span_of(path: Path) -> Span | None:
     """What the name of a shard says of its rows; None for any other name."""
     if not (match := SHARD.fullmatch(path.name)):

@@ -19,7 +19,7 @@ from raydnnr import rundir
 from raydnnr.claim import living_driver
 from raydnnr.errors import RunDirectoryError, StorageError
 from raydnnr.evaluation import Points, score
-from raydnnr.shards import shard_name, write_shard
+from raydnnr.shards import Span, write_shard
 from raydnnr.store import Store
 from raydnnr.table import Layout
 from tests.integration.store_driver import ROUND
@@ -220,7 +220,7 @@ def test_a_million_rows_are_resumed_in_ten_seconds_and_a_gibibyte(tmp_path):
         points = Points(np.arange(iteration * n, (iteration + 1) * n), iteration, chosen.x, chosen.origin,
                         chosen.nll_predicted)
         rows = layout.rows(points, score(physics(points), LARGE.likelihoods))
-        write_shard(tmp_path / "evaluations" / shard_name(iteration), rows)
+        write_shard(tmp_path / "evaluations" / Span(iteration, iteration).file_name, rows)
     done = subprocess.run([sys.executable, "-c", OPEN, tmp_path], cwd=ROOT, capture_output=True, text=True, check=True)
     seconds, peak, evaluations, n_rows, next_iteration = json.loads(done.stdout)
     assert (evaluations, n_rows, next_iteration) == (10**6, 10**6, 100)

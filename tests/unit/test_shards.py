@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from raydnnr import Gauss, Observable
 from raydnnr.evaluation import Points, score
-from raydnnr.shards import NotAShard, Span, read_shard, rescored, shard_name, span_of, with_known_nll, write_shard
+from raydnnr.shards import NotAShard, Span, read_shard, rescored, span_of, with_known_nll, write_shard
 from raydnnr.table import Layout, column
 from tests.unit.plans import square
 from tests.unit.runs import physics, proposal
@@ -31,7 +31,7 @@ def table(plan=PLAN, iteration=3, n=20):
 
 def content(rows=None):
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / shard_name(3)
+        path = Path(folder) / Span(3, 3).file_name
         write_shard(path, table() if rows is None else rows)
         return path.read_bytes()
 
@@ -41,7 +41,7 @@ WHOLE = content()
 
 def read(data, name=None):
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / (name or shard_name(3))
+        path = Path(folder) / (name or Span(3, 3).file_name)
         path.write_bytes(data)
         return read_shard(path, LAYOUT.schema)
 
@@ -102,13 +102,13 @@ def test_what_is_no_shard_of_this_scan_is_said_so(data, problem):
 
 
 def test_a_folder_or_another_name_is_no_shard(tmp_path):
-    (tmp_path / shard_name(3)).mkdir()
+    (tmp_path / Span(3, 3).file_name).mkdir()
     with pytest.raises(NotAShard, match="not a file"):
-        read_shard(tmp_path / shard_name(3), LAYOUT.schema)
+        read_shard(tmp_path / Span(3, 3).file_name, LAYOUT.schema)
     with pytest.raises(NotAShard, match="not the name"):
         read(WHOLE, "iteration-00003 (copy).parquet")
     with pytest.raises(FileNotFoundError):
-        read_shard(tmp_path / shard_name(4), LAYOUT.schema)
+        read_shard(tmp_path / Span(4, 4).file_name, LAYOUT.schema)
 
 
 def test_columns_in_another_order_are_put_in_ours():
@@ -121,15 +121,15 @@ def test_columns_in_another_order_are_put_in_ours():
 def test_names_of_shards_and_back():
     spans = [Span(0, 0), Span(12, 12), Span(123456, 123456), Span(0, 0, seeds=True), Span(0, 127), Span(99000, 100000)]
     assert [span_of(Path(span.file_name)) for span in spans] == spans
-    assert [Span(n, n).file_name for n in (0, 12)] == [shard_name(0), shard_name(12)]
+    assert [Span(n, n).file_name for n in (0, 12)] == ["iteration-00000.parquet", "iteration-00012.parquet"]
     for name in ("iteration-1.parquet", "iteration-00001.parquet.bak", "iteration-12345678901.parquet", "x.parquet",
                  "iteration-00007-00007.parquet", "iteration-00007-0008.parquet", "iteration-00007-00008-csv.parquet"):
         assert span_of(Path(name)) is None
 
 
 def test_other_readers_see_texts_as_texts(tmp_path):
-    write_shard(tmp_path / shard_name(3), table())
-    assert str(pq.read_schema(tmp_path / shard_name(3)).field("status").type) == "string"
+    write_shard(tmp_path / Span(3, 3).file_name, table())
+    assert str(pq.read_schema(tmp_path / Span(3, 3).file_name).field("status").type) == "string"
 
 
 def test_new_likelihoods_score_old_rows():
