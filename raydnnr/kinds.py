@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from raydnnr.errors import ConfigError, did_you_mean
 
 T = TypeVar("T")
@@ -80,8 +82,26 @@ def build(cls: type[T], settings: Mapping[str, object], where: str) -> T:
         raise ConfigError(f"{where}: {error}") from None
 
 
+def check_fields(value: object, where: str) -> None:
+    """Give the fields of a frozen dataclass the types they are annotated with, as `build` does; for ``__post_init__``.
+
+    Args:
+        value: A frozen dataclass that Python users make themselves.
+        where: Table, for the message.
+
+    Raises:
+        ConfigError: A value of another type: ``scan.points: got '5', wants a whole number``.
+    """
+    hints = typing.get_type_hints(type(value))
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]
+        typed = _typed(getattr(value, field.name), hints[field.name], f"{where}.{field.name}")
+        object.__setattr__(value, field.name, typed)
+
+
 def _typed(value: object, hint: Any, where: str) -> object:
-    """The value as its annotation wants it."""
+    """The value as its annotation wants it; numbers of NumPy become Python's."""
+    if isinstance(value, np.generic):
+        value = value.item()
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return _typed_union(value, args, where, hint)

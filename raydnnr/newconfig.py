@@ -140,6 +140,49 @@ timeout_s = 60
 [observables.br_h_bb]
 from = { tool = "{name}", br = [25, 5, -5] }
 '''),
+    "nmssmtools": Part('''\
+program = "nmhdecay"               # on the PATH, or a path; nmspec takes parameters at the unification scale
+data = "EXPCON"                    # its folder of experimental tables
+template = "{stem}.{name}.in"      # it wants MODSEL 3 1 and EXTPAR 61 to 65: see configs/nmssm_nmssmtools.in
+timeout_s = 60
+# invalid_warnings = ["LEP"]       # its own comparison with experiments (SPINFO 3): makes a point invalid
+''', _HIGGS, "slha"),
+    "2hdmc": Part('''\
+program = "CalcPhys"               # on the PATH, or a path
+# m_h, m_H, m_A, m_H+, sin(beta - alpha), lambda_6, lambda_7, m12^2, tan(beta), type: numbers and expressions
+parameters = [125.1, "200 + 300 * {first}", 350, 350, 0.99, 0, 0, 20_000, 5, 1]
+timeout_s = 20
+# conditions = ["stability"]       # with an observable of this name: points where it does not hold are invalid
+''', '''\
+[observables.T]                    # oblique parameter; 0.03(12) (Particle Data Group 2022)
+from = { tool = "{name}", quantity = "T" }
+likelihood = { kind = "gauss", mean = 0.03, sigma = 0.12 }
+
+[observables.stability]            # 1: the potential is bounded from below
+from = { tool = "{name}", quantity = "stability" }
+'''),
+    "higgstools": Part('''\
+signals = "hsdataset"              # the folder of HiggsSignals' data set; bounds = "hbdataset": of HiggsBounds'
+neutral = [25, 35, 36]             # on spectrum.slha, which has HIGGSCOUPLINGSBOSONS and HIGGSCOUPLINGSFERMIONS
+charged = [37]
+timeout_s = 60
+''', '''\
+[observables.delta_chisq]          # of the rates at 125 GeV, less that of the Standard Model
+from = { tool = "{name}", key = "delta_chisq" }
+
+[observables.nll_rates]
+expression = "0.5 * delta_chisq"
+likelihood = { kind = "minusexpuser" }
+'''),
+    "anybsm": Part('''\
+model = "ufo/model"                # the folder of a UFO model that anyBSM can use; without a slash: one of its own
+parameters = { MH = "{first}" }    # external parameters of the model, as expressions
+timeout_s = 600                    # the first point ever takes minutes
+''', '''\
+[observables.kappa_lambda]         # between -1.2 and 7.2 at 95 % (ATLAS, arXiv:2406.09971)
+from = { tool = "{name}", key = "kappa_lambda" }
+likelihood = { kind = "cfunction", lower_bound = -1.2, upper_bound = 7.2 }
+'''),
     "smodels": Part('''\
 database = "smodels-database"      # its folder; nothing is downloaded
 particles = "mssm"                 # on spectrum.slha, which has decays and cross sections (blocks XSECTION)
@@ -209,7 +252,13 @@ def interview(ask: Ask) -> tuple[list[str], list[Range], str]:
 
 
 def _toml(path: Path, tools: Sequence[str], ranges: Sequence[Range], method: str) -> str:
-    lines = [
+    """The configuration: its head, the parameters, then each tool and what is read from it."""
+    return "\n".join([*_head(path, tools, method), *_parameters(tools, ranges), *_tools(path, tools, ranges),
+                      *_observables(path, tools, ranges)]) + "\n"
+
+
+def _head(path: Path, tools: Sequence[str], method: str) -> list[str]:
+    return [
         f"# A scan with {', '.join(tools)}. Look at every line, then:",
         "#",
         f"#     raydnnr check {path.name} --point      finds mistakes, and runs one point",
@@ -219,24 +268,37 @@ def _toml(path: Path, tools: Sequence[str], ranges: Sequence[Range], method: str
         "points = 1000                      # stop at so many good ones",
         "max_evaluations = 20_000           # or when so many were evaluated",
         "# max_hours = 23.5", "", "[search]", f'method = "{method}"', "bootstrap_points = 200",
-        "", "[parameters]                       # priors: uniform, log, symlog, normal, ...",
-        *(_parameter(r) for r in ranges),
     ]
+
+
+def _parameters(tools: Sequence[str], ranges: Sequence[Range]) -> list[str]:
+    lines = ["", "[parameters]                       # priors: uniform, log, symlog, normal, ...",
+             *(_parameter(r) for r in ranges)]
     if any(PARTS[kind].card == "slha" for kind in tools) and "sgnmu" not in {r.name for r in ranges}:
         lines.append("sgnmu = { value = 1 }              # fixed")
+    return lines
+
+
+def _tools(path: Path, tools: Sequence[str], ranges: Sequence[Range]) -> list[str]:
+    lines = []
     for kind in tools:
         about = (KINDS[kind].__doc__ or "").splitlines()[0]
         lines += ["", "[[tools]]                          # " + about, f'name = "{kind}"', f'kind = "{kind}"',
                   _filled(PARTS[kind].table, path, kind, ranges).rstrip()]
-    seen: set[str] = set()
+    return lines
+
+
+def _observables(path: Path, tools: Sequence[str], ranges: Sequence[Range]) -> list[str]:
+    """Those of all tools, each name once; the last one gets a likelihood where there is none."""
+    lines, seen = [], set()
     for kind in tools:
         text = _filled(PARTS[kind].observable, path, kind, ranges)
-        if text.splitlines()[0] not in seen:
+        if (first := text.splitlines()[0]) not in seen:
             lines += ["", text.rstrip()]
-        seen.add(text.splitlines()[0])
+        seen.add(first)
     if "likelihood" not in "".join(PARTS[kind].observable for kind in tools):
         lines.append("likelihood = { kind = \"gauss\", mean = 0.0, sigma = 1.0 }")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _parameter(r: Range) -> str:

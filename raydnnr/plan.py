@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import numbers
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Protocol
 from raydnnr.errors import ConfigError, did_you_mean
 from raydnnr.evaluation import Inputs, Observable, Proposal, Summary, View, check_column_name
 from raydnnr.expressions import RESERVED_WORDS, Expression
+from raydnnr.kinds import check_fields
 from raydnnr.likelihoods import Likelihood, Off
 from raydnnr.space import Parameter, ParameterSpace
 from raydnnr.tools.base import Tool, Toolchain
@@ -44,6 +46,7 @@ class Stop:
     coverage_gain: float = 0.0
 
     def __post_init__(self) -> None:
+        check_fields(self, "scan")
         for key in ("points", "iterations", "max_evaluations", "max_hours"):
             value = getattr(self, key)
             if value is not None and not 0 <= value < math.inf:
@@ -83,6 +86,9 @@ class ClusterSettings:
     gpus_for_trainer: float | None = None
     address: str = "auto-local"
     scratch: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_fields(self, "cluster")
 
 
 class Method(Protocol):
@@ -251,6 +257,7 @@ class Plan:
 
 def _completed(plan: Plan) -> dict[str, object]:
     """Fields as they are kept: tuples for lists, expressions for texts, and defaults that depend on other fields."""
+    _check_types(plan)
     tools = tuple(plan.tools)
     if not tools:
         raise ConfigError("tools: none; add a [[tools]] table with kind = 'python' or 'slha'")
@@ -259,11 +266,33 @@ def _completed(plan: Plan) -> dict[str, object]:
     if stop.iterations is None:
         stop = replace(stop, iterations=plan.method.default_iterations)
     return {
+        "name": plan.name, "seed": int(plan.seed),
         "parameters": tuple(plan.parameters), "tools": tools, "stop": stop,
         "derived": {name: Expression(text) if isinstance(text, str) else text for name, text in texts},
         "observables": (*_own_columns(plan), *(_with_source(o, tools) for o in plan.observables)),
         "init_csv": None if plan.init_csv is None else Path(plan.init_csv),
     }
+
+
+def _check_types(plan: Plan) -> None:
+    """A file cannot get these wrong; Python can."""
+    for key, value, accepted, words in (
+        ("scan.name", plan.name, str, "a text"), ("scan.seed", plan.seed, numbers.Integral, "a whole number"),
+        ("stop", plan.stop, Stop, "a Stop"), ("cluster", plan.cluster, ClusterSettings, "a ClusterSettings"),
+        ("derived", plan.derived, Mapping, "a dict of expressions by name"),
+        ("init_csv", plan.init_csv, str | Path | None, "a path, or None"),
+    ):
+        if not isinstance(value, accepted) or isinstance(value, bool):
+            raise ConfigError(f"{key}: got {value!r}, wants {words}")
+    if isinstance(plan.method, type) or not callable(getattr(plan.method, "propose", None)):
+        raise ConfigError(f"method: got {plan.method!r}, wants a search method, such as Hybrid()")
+    for key, values, kind in (("parameters", plan.parameters, Parameter), ("tools", plan.tools, Tool),
+                              ("observables", plan.observables, Observable)):
+        if not isinstance(values, Iterable):
+            raise ConfigError(f"{key}: got {values!r}, wants a list of {kind.__name__}s")
+        for item in values:
+            if not isinstance(item, kind):
+                raise ConfigError(f"{key}: got {item!r}, wants {kind.__name__}s only")
 
 
 def _own_columns(plan: Plan) -> list[Observable]:

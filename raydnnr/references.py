@@ -177,6 +177,63 @@ ENTRIES = {
   archivePrefix = "arXiv",
   primaryClass = "hep-ph"
 }""",
+    "Eriksson:2009ws": """@article{Eriksson:2009ws,
+  author = "Eriksson, David and Rathsman, Johan and Stål, Oscar",
+  title = "{2HDMC: Two-Higgs-Doublet Model Calculator Physics and Manual}",
+  eprint = "0902.0851",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Ellwanger:2004xm": """@article{Ellwanger:2004xm,
+  author = "Ellwanger, Ulrich and Gunion, John F. and Hugonie, Cyril",
+  title = "{NMHDECAY: A Fortran code for the Higgs masses, couplings and decay widths in the NMSSM}",
+  eprint = "hep-ph/0406215",
+  archivePrefix = "arXiv"
+}""",
+    "Ellwanger:2005dv": """@article{Ellwanger:2005dv,
+  author = "Ellwanger, Ulrich and Hugonie, Cyril",
+  title = "{NMHDECAY 2.0: An Updated program for sparticle masses, Higgs masses, couplings and decay widths in the
+    NMSSM}",
+  eprint = "hep-ph/0508022",
+  archivePrefix = "arXiv"
+}""",
+    "Ellwanger:2006rn": """@article{Ellwanger:2006rn,
+  author = "Ellwanger, Ulrich and Hugonie, Cyril",
+  title = "{NMSPEC: A Fortran code for the sparticle and Higgs masses in the NMSSM with GUT scale boundary conditions}",
+  eprint = "hep-ph/0612134",
+  archivePrefix = "arXiv"
+}""",
+    "Bahl:2022igd": """@article{Bahl:2022igd,
+  author = "Bahl, Henning and Biekötter, Thomas and Heinemeyer, Sven and Li, Cheng and Paasch, Steven and
+    Weiglein, Georg and Wittbrodt, Jonas",
+  title = "{HiggsTools: BSM scalar phenomenology with new versions of HiggsBounds and HiggsSignals}",
+  eprint = "2210.09332",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Bechtle:2020pkv": """@article{Bechtle:2020pkv,
+  author = "Bechtle, Philip and Dercks, Daniel and Heinemeyer, Sven and Klingl, Tobias and Stefaniak, Tim and
+    Weiglein, Georg and Wittbrodt, Jonas",
+  title = "{HiggsBounds-5: Testing Higgs Sectors in the LHC 13 TeV Era}",
+  eprint = "2006.06007",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Bechtle:2020uwn": """@article{Bechtle:2020uwn,
+  author = "Bechtle, Philip and Heinemeyer, Sven and Klingl, Tobias and Stefaniak, Tim and Weiglein, Georg and
+    Wittbrodt, Jonas",
+  title = "{HiggsSignals-2: Probing new physics with precision Higgs measurements in the LHC 13 TeV era}",
+  eprint = "2012.09197",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Bahl:2023eau": """@article{Bahl:2023eau,
+  author = "Bahl, Henning and Braathen, Johannes and Gabelmann, Martin and Weiglein, Georg",
+  title = "{anyH3: precise predictions for the trilinear Higgs coupling in the Standard Model and beyond}",
+  eprint = "2305.03015",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
     "Kraml:2019sis": """@article{Kraml:2019sis,
   author = "Kraml, Sabine and Loc, Tran Quang and Nhung, Dao Thi and Ninh, Le Duc",
   title = "{Constraining new physics from Higgs measurements with Lilith: update to LHC Run 2 results}",

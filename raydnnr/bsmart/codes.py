@@ -28,11 +28,15 @@ _HOMES = {  # blocks that codes add to the spectrum
 _IN_NO_BLOCK = {"XSECTION", "PROCESS", "EFFICIENCIES", "WIDTH1L", "BR1L", "HIGGSCOUPLINGSFERMIONS",
                 "HIGGSCOUPLINGSBOSONS"}
 _OTHERS = {"HiggsTools", "HiggsBounds", "HiggsSignals", "SModelS", "SModelS2", "flavio", "Zprime", "ZPEED",
-           "VevaciousPlusPlus", "resummino", "anyBSM", "MadGraph", "MadGraphHackAnalysis", "HackAnalysis_LO",
+           "VevaciousPlusPlus", "resummino", "MadGraph", "MadGraphHackAnalysis", "HackAnalysis_LO",
            "MadAnalysisExpert", "MadAnalysisAllPAD"}
 _SPECTRA = {"spheno", "flexiblesusy", "slha"}  # kinds
 _NOTHING = "raydnnr.bsmart.toys:nothing"
 _BSMART_LIMIT = 501  # in DARKMATTER: computed by BSMArt itself
+_HIGGSTOOLS = {1: "allowed", 2: "obs_ratio", 11: "chisq", 12: "n_observables", 13: "p_value"}  # of its block: our keys
+_ANYBSM = {1: "lambda_hhh_tree", 2: "lambda_hhh", 3: "kappa_lambda"}
+_ANYBSM_UNIT = 187.2818  # GeV, coupling for which BSMArt has kappa = 1
+_MASS_UNCERTAINTY_GEV = 3.0  # that BSMArt gives Higgs bosons without one
 
 
 @dataclass
@@ -70,6 +74,7 @@ class Chain:
         makers: dict[str, Callable[[str, Section], Table | None]] = {
             "SPheno": self._spheno, "FlexibleSUSY": self._flexiblesusy, "MicrOmegas": self._micromegas,
             "VacStab": self._vacstab, "pass_tool": self._pass, "toy_targets": self._toys,
+            "HiggsTools": self._higgstools, "anyBSM": self._anybsm,
         }
         maker = makers.get(code)
         table = maker(code, settings) if maker else self._stub(code, settings, observables)
@@ -110,6 +115,8 @@ class Chain:
             return None
         if self.kinds[home] == "command":
             return self._dark_matter(keys, tool)
+        if self.kinds[home] in {"higgstools", "anybsm"}:
+            return _by_key(_HIGGSTOOLS if self.kinds[home] == "higgstools" else _ANYBSM, keys, tool)
         return _slha(block, keys, tool)
 
     def _home(self, block: str, code: str) -> str:
@@ -209,6 +216,50 @@ class Chain:
         return {"kind": "slha", "command": [*words, "{input}"], "input_file": self.spectrum,
                 "output_file": self.spectrum, "missing": "invalid", "keep_files": "none", "timeout_s": 600}
 
+    def _higgstools(self, code: str, settings: Section) -> Table:
+        """Data sets, particles; the spectrum is read by HiggsTools itself."""
+        table: Table = {"kind": "higgstools", "input_file": self.spectrum, "timeout_s": 600,
+                        "mass_uncertainty_gev": _MASS_UNCERTAINTY_GEV}
+        for key, ours in (("HiggsBounds Dataset", "bounds"), ("HiggsSignals Dataset", "signals")):
+            if folder := settings.text(key):
+                table[ours] = self._path(folder)
+            else:
+                self.report.add(Kind.TO_DO, settings.where(key), f"is empty: give the folder of {ours}")
+        if not {"bounds", "signals"} & table.keys():
+            table["signals"] = str(self.folder / "hsdataset")
+        for key, ours in (("Neutral Higgs", "neutral"), ("Charged Higgs", "charged"),
+                          ("Invisible Particles", "invisible")):
+            if found := [whole_number(v, settings.where(key)) for v in settings.numbers(key)]:
+                table[ours] = found
+        if settings.boolean("Signal Strengths"):
+            self.report.add(Kind.DIFFERENT, settings.where("Signal Strengths"), "signal strengths are not recorded")
+        return table
+
+    def _anybsm(self, code: str, settings: Section) -> Table:
+        """A model, its parameters as expressions, and a scheme."""
+        model, more = settings.text("model"), settings.section("settings")
+        table: Table = {"kind": "anybsm", "model": self._path(model) if "/" in model else model, "timeout_s": 600,
+                        "scheme": more.text("scheme_name"), "parameters": {}}
+        if not model:
+            self.report.add(Kind.TO_DO, settings.where("model"), "is empty: name the model")
+            table["model"] = "SM"
+        more.take("quiet")
+        for key in more.rest():
+            self.report.add(Kind.DIFFERENT, more.where(key), "anyBSM gets no such setting here")
+        given = settings.section("setparameters")
+        for name in given:
+            try:
+                table["parameters"][name] = self.names.expression(given.text(name))
+            except ExpressionError as error:
+                self.report.add(Kind.TO_DO, given.where(name), f"{error}; the parameter is left out")
+        self.report.add(Kind.DIFFERENT, settings.path, "anyBSM's kappa is the coupling over its value in the Standard "
+                        f"Model at tree level here; BSMArt divides by {_ANYBSM_UNIT} GeV")
+        return table
+
+    def _path(self, text: str) -> str:
+        """A path that is relative was so to the folder of the JSON file."""
+        return text if text.startswith(("/", "~")) else str(self.folder / text)
+
     def _pass(self, code: str, settings: Section) -> Table | None:
         """It does nothing; what is read as its spectrum is the card."""
         settings.take("InputFile")
@@ -246,6 +297,14 @@ def _slha(block: str, keys: list[Any], tool: str) -> Table | None:
         decay = [*keys[:1], *daughters]
         return {"from": {"tool": tool, "br": decay}} if len(decay) > 2 and _whole(decay) else None
     return {"from": {"tool": tool, "block": block, "key": keys}} if _whole(keys) else None
+
+
+def _by_key(words: dict[int, str], keys: list[Any], tool: str) -> Table | None:
+    """The address of an entry of a block that BSMArt makes up; HiggsTools' has particles by their numbers, too."""
+    if len(keys) != 1 or not isinstance(keys[0], int):
+        return None
+    word = words.get(keys[0]) or (f"obs_ratio_{keys[0]}" if words is _HIGGSTOOLS and 20 < keys[0] < 1000 else "")
+    return {"from": {"tool": tool, "key": word}} if word else None
 
 
 def _whole(keys: list[Any]) -> bool:

@@ -73,6 +73,7 @@ class Tool(abc.ABC):
 
     citations: ClassVar[tuple[str, ...]] = ()  # what to cite: keys of `raydnnr.references`, or whole BibTeX entries
     default_source: ClassVar[bool] = False  # whether an observable without ``from`` may be meant to come from it
+    paths: ClassVar[tuple[str, ...]] = ()  # its settings that are paths
 
     name: str
     conditions: tuple[Expression, ...] = ()
@@ -96,8 +97,9 @@ class Tool(abc.ABC):
 
     @classmethod
     def resolve(cls, settings: Mapping[str, object], folder: Path) -> dict[str, object]:
-        """Settings as written in a file in ``folder``, made independent of the current directory."""
-        return dict(settings)
+        """Settings as written in a file in ``folder``: `paths` are relative to that folder, and absolute here."""
+        return {key: str(folder / Path(value).expanduser()) if key in cls.paths and isinstance(value, str | Path)
+                else value for key, value in settings.items()}
 
     @abc.abstractmethod
     def address(self, settings: Mapping[str, object], observable: str) -> Source:

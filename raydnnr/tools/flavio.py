@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, ClassVar
 
-from raydnnr.errors import ConfigError, InvalidPoint, did_you_mean
+from raydnnr.errors import ConfigError, did_you_mean
 from raydnnr.evaluation import Source
-from raydnnr.expressions import Expression
 from raydnnr.tools.base import Result
+from raydnnr.tools.formulas import Formulas, formula_texts
 from raydnnr.tools.package_tool import PackageTool
 from raydnnr.tools.slot import Slot
 
@@ -67,13 +66,7 @@ class Flavio(PackageTool):
         self._need_positive("scale", self.scale)
         if not isinstance(self.coefficients, Mapping) or not self.coefficients:
             raise ConfigError(f"coefficients: got {self.coefficients!r}; use a table such as {{ C9_bsmumu = 'c9' }}")
-        texts = {}
-        for name, text in self.coefficients.items():
-            try:
-                texts[name] = Expression(text if isinstance(text, str) else repr(text)).text
-            except ConfigError as error:
-                raise ConfigError(f"coefficients.{name}: {error}") from None
-        object.__setattr__(self, "coefficients", texts)
+        object.__setattr__(self, "coefficients", formula_texts("coefficients", self.coefficients))
 
     def address(self, settings: Mapping[str, object], observable: str) -> Source:
         """``{prediction = "BR(Bs->mumu)"}``, with ``args`` where it has arguments: bins in q² (GeV²), masses."""
@@ -91,13 +84,11 @@ class Flavio(PackageTool):
 
     def prepare(self, names: Iterable[str]) -> None:
         """Check the expressions of the coefficients."""
-        known = list(names)
-        for name, expression in self._expressions.items():
-            expression.check(known, f"tools.{self.name}.coefficients.{name}")
+        self._formulas.check(names, f"tools.{self.name}")
 
     def uses(self, names: Iterable[str]) -> set[str]:
         """Those in the coefficients."""
-        return {name for e in self._expressions.values() for name in e.names}.intersection(names)
+        return self._formulas.uses(names)
 
     def fingerprint(self) -> Mapping[str, object]:
         """Coefficients, scale and basis."""
@@ -106,11 +97,7 @@ class Flavio(PackageTool):
 
     def run(self, point: Mapping[str, float], slot: Slot) -> Coefficients:  # type: ignore[override]
         """The coefficients of the point; nothing is predicted yet."""
-        values = {name: float(e.evaluate(point)) for name, e in self._expressions.items()}
-        for name, value in values.items():
-            if not math.isfinite(value):
-                raise InvalidPoint(f"{self.name}: coefficient {name} is {value}")
-        return Coefficients(values, slot)
+        return Coefficients(self._formulas.values(point, self.name), slot)
 
     def read(self, result: Result, source: Source) -> float:
         """Predict."""
@@ -120,8 +107,8 @@ class Flavio(PackageTool):
         return self.ask(result.slot, request)["value"]
 
     @cached_property
-    def _expressions(self) -> dict[str, Expression]:
-        return {name: Expression(text) for name, text in self.coefficients.items()}
+    def _formulas(self) -> Formulas:
+        return Formulas("coefficients", self.coefficients)
 
     def _settings(self) -> dict[str, Any]:
         return {"scale": self.scale, "eft": self.eft, "basis": self.basis}

@@ -36,6 +36,7 @@ class Lilith(PackageTool):
 
     word: ClassVar[str] = "lilith"
     answered_by: ClassVar[str] = "raydnnr.tools.lilith:compare"
+    paths: ClassVar[tuple[str, ...]] = ("folder", "template")
     citations: ClassVar[tuple[str, ...]] = ("Bernon:2015hsa", "Kraml:2019sis")
 
     folder: Path
@@ -54,15 +55,6 @@ class Lilith(PackageTool):
             text_template.expressions(self.template_text)
         except ConfigError as error:
             raise ConfigError(f"template: {self.template}: {error}") from None
-
-    @classmethod
-    def resolve(cls, settings: Mapping[str, object], folder: Path) -> dict[str, object]:
-        """Folder and template are relative to ``folder``."""
-        found = super().resolve(settings, folder)
-        for key in ("folder", "template"):
-            if isinstance(value := found.get(key), str):
-                found[key] = str(folder / Path(value).expanduser())
-        return found
 
     def check(self) -> list[str]:
         """Whether Lilith is there, can be imported, and finds its measurements."""

@@ -54,6 +54,7 @@ class Program(Tool):
     """
 
     word: ClassVar[str]  # in ``kind = "..."``, and in what makes one scan differ from another
+    paths: ClassVar[tuple[str, ...]] = ("template",)
 
     command: tuple[str, ...]
     template: Path | None = None
@@ -90,9 +91,7 @@ class Program(Tool):
     @classmethod
     def resolve(cls, settings: Mapping[str, object], folder: Path) -> dict[str, object]:
         """The template and a program with a slash are relative to ``folder``."""
-        found = dict(settings)
-        if isinstance(template := found.get("template"), str | Path):
-            found["template"] = str(folder / Path(template).expanduser())
+        found = super().resolve(settings, folder)
         command = found.get("command")
         if isinstance(command, list | tuple) and command and isinstance(command[0], str) and "/" in command[0]:
             found["command"] = [str(folder / Path(command[0]).expanduser()), *command[1:]]
@@ -189,6 +188,10 @@ class Program(Tool):
         """A word of the command for one point."""
         return self._replace(word)
 
+    def _variables(self) -> Mapping[str, str]:
+        """What is set in its environment beside the inherited ones."""
+        return self.environment
+
     # ---- parts
 
     @property
@@ -249,7 +252,7 @@ class Program(Tool):
         memory = None if self.memory_limit_gib is None else int(self.memory_limit_gib * GIB)
         try:
             return process.run(
-                argv, cwd=slot.scratch, env=process.environment(self.environment, slot.mark), groups=slot,
+                argv, cwd=slot.scratch, env=process.environment(self._variables(), slot.mark), groups=slot,
                 timeout_s=self.timeout_s, limits=Limits(memory, self._max_bytes),
                 stdin=self._place(self.stdin, slot), stdout=self._place(self.stdout, slot) or log, stderr=log,
             )

@@ -89,10 +89,11 @@ class PythonFunction(Tool):
     @classmethod
     def resolve(cls, settings: Mapping[str, object], folder: Path) -> dict[str, object]:
         """Paths are relative to ``folder``, which is importable itself."""
+        found = super().resolve(settings, folder)
         path = settings.get("path", ())
         if not isinstance(path, list | tuple) or not all(isinstance(p, str) for p in path):
-            return dict(settings)
-        return {**settings, "path": [*(str(folder / Path(p).expanduser()) for p in path), str(folder)]}
+            return found
+        return {**found, "path": [*(str(folder / Path(p).expanduser()) for p in path), str(folder)]}
 
     def address(self, settings: Mapping[str, object], observable: str) -> Source:
         """``{key = "mh"}``; without it, the observable's own name."""

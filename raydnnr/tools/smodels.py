@@ -48,6 +48,7 @@ class Smodels(PackageTool):
 
     word: ClassVar[str] = "smodels"
     answered_by: ClassVar[str] = "raydnnr.tools.smodels:confront"
+    paths: ClassVar[tuple[str, ...]] = ("database",)
     citations: ClassVar[tuple[str, ...]] = ("Kraml:2013mwa", "Altakach:2024jwk")
 
     database: Path
@@ -68,14 +69,6 @@ class Smodels(PackageTool):
         for key in ("sigma_cut_fb", "min_mass_gap", "max_condition"):
             self._need_positive(key, getattr(self, key))
         object.__setattr__(self, "version_text", _version(self.database))
-
-    @classmethod
-    def resolve(cls, settings: Mapping[str, object], folder: Path) -> dict[str, object]:
-        """The database is relative to ``folder``, where a module of particles is looked for, too."""
-        found = super().resolve(settings, folder)
-        if isinstance(value := found.get("database"), str):
-            found["database"] = str(folder / Path(value).expanduser())
-        return found
 
     def check(self) -> list[str]:
         """Whether the database is there, and can be read."""
@@ -139,9 +132,9 @@ def confront(request: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _summary(predictions: list[Any]) -> dict[str, float]:
-    kinds = _module("statistics.basicStats")
+    before_data = getattr(_module("statistics.basicStats"), "apriori", True)  # True: in SModelS 3.0
     observed = [r for p in predictions if (r := p.getRValue()) is not None and math.isfinite(r)]
-    expected = [r for p in predictions if (r := p.getRValue(kinds.apriori)) is not None and math.isfinite(r)]
+    expected = [r for p in predictions if (r := p.getRValue(before_data)) is not None and math.isfinite(r)]
     return {"r": max(observed, default=0.0), "r_expected": max(expected, default=0.0),
             "n_results": float(len(observed))}
 

@@ -42,6 +42,7 @@ class SusyHit(NamedProgram, SlhaCommand):
 
     word: ClassVar[str] = "susyhit"
     arguments: ClassVar[tuple[str, ...]] = ()
+    paths: ClassVar[tuple[str, ...]] = ("template", "options")
     citations: ClassVar[tuple[str, ...]] = ("Djouadi:2006bz", "Muhlleitner:2003vg", "Djouadi:1997yw")
 
     options: Path
@@ -57,14 +58,6 @@ class SusyHit(NamedProgram, SlhaCommand):
         if self.options.exists():  # else `check` says so: it comes with the program
             object.__setattr__(self, "options_text", read_template(self.options))
             self._check_options()
-
-    @classmethod
-    def resolve(cls, settings: Mapping[str, object], folder: Path) -> dict[str, object]:
-        """The program, the template and the options are relative to ``folder``."""
-        found = super().resolve(settings, folder)
-        if isinstance(options := found.get("options"), str):
-            found["options"] = str(folder / Path(options).expanduser())
-        return found
 
     def check(self) -> list[str]:
         """Whether the program is there, and its options."""

@@ -133,5 +133,49 @@ def susyhit():
     return 0
 
 
+def calc_phys(*words):
+    """Parameters, then the file to write; m_H below 125 is refused, and 13 makes it crash."""
+    *parameters, written = words
+    heavy = float(parameters[1])
+    print("\n  2HDMC - Two-Higgs-Doublet Model Calculator\n")
+    if heavy < 125:
+        print("The parameters you have specified were not valid", file=sys.stderr)
+        return 255
+    if heavy == 130:
+        print("Usage: ./CalcPhys mh mH mA mHp sin(beta-alpha) ...")
+        return 255
+    print("2HDM parameters in generic basis:\n lambda_1:      1.40163\n\nConstraints:\n Tree-level unitarity: 1\n"
+          f" Perturbativity:       1\n Stability:            {int(heavy < 400)}\n\nOblique parameters:\n"
+          " S            -2.94264e-03\n T            -1.59398e-03\n U            -8.72618e-05\n Delta_rho    -1.62895e-04\n"
+          f" Delta_amu    7.49124e-12\n\nLesHouches output written to file {written}\n")
+    with open(written, "w") as out:
+        out.write("Block THDM\n    1    1    #  Valid parameters (1=Yes, 0=no)\n    4    1    #  Stability\n"
+                  f"Block MASS\n    35        {heavy:.8E}   # Mh2, heaviest CP-even Higgs\n"
+                  "DECAY  35     4.25689866E-01   # h2 decays\n#            BR          NDA    ID1   ID2\n"
+                  "       2.50149810E-01     2      25    25\n")
+    return 0
+
+
+def nmhdecay():
+    """Fixed names of files; 0 also where there is no spectrum, 1 for a mistake in the card."""
+    import os
+
+    assert os.path.exists(os.environ["EXPCON_PATH"] + "/hZbb.dat")
+    with open("inp") as card:
+        ending = first_value(card.read())
+    if ending == 3:
+        print("ERROR IN INPUT FILE", file=sys.stderr)
+        return 1
+    problems = ["4   # M_H1^2<1"] if ending == 1 else []
+    warnings = ["3   # Chargino excluded by LEP"] if ending == 2 else []
+    with open("spectr", "w") as out:
+        out.write("# NMSSMTools OUTPUT IN SLHA FORMAT\n" + info("NMSSMTools", *warnings, *problems))
+        out.write("" if problems else MASS)
+    if not problems:
+        with open("decay", "w") as out:
+            out.write("DECAY        25     3.9D-03   # Lightest neutral Higgs scalar\n     6.5D-01    2     5    -5\n")
+    return 0
+
+
 if __name__ == "__main__":
     sys.exit(globals()[sys.argv[1]](*sys.argv[2:]))

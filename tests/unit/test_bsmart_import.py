@@ -89,8 +89,8 @@ def test_a_whole_chain(imported, tmp_path):
                        "Observables": {"Oh2": {"SLHA": ["DARKMATTER", [1]], "SCALING": "UPPER", "MEAN": 0.12,
                                                "VARIANCE": 0.01}}},
         "VacStab": {"Run": "True", "Command": "python3 /opt/vac.py", "InputFile": "SPheno.other"},
-        "HiggsTools": {"Run": "True", "Neutral Higgs": [25], "Charged Higgs": [37], "evil": "\"\"\"\nimport os\n#",
-                       "Observables": {"HS": {"SLHA": ["HIGGSTOOLS", [13]], "SCALING": "USER"}}},
+        "ZPEED": {"Run": "True", "Neutral Higgs": [25], "Charged Higgs": [37], "evil": "\"\"\"\nimport os\n#",
+                  "Observables": {"HS": {"SLHA": ["ZPEED", [1]], "SCALING": "USER"}}},
         "flavio": {"Run": "False", "Observables": {"BR(B->X)": {}}},
     }
     seen = {"BRbb": {"SLHA": ["BR", [25, [5, -5]]]}, "Gh": {"SLHA": ["WIDTH", [25]]},
@@ -100,7 +100,7 @@ def test_a_whole_chain(imported, tmp_path):
     result = imported(scan(Codes=codes, Observables=seen, Setup_StoreAllPoints="True", Derived_Variables={"mix": "m0"},
                            **{"Setup_Environment__Variables": {"LHAPDF": "/x"}}))
     tools = {tool["name"]: tool for tool in result.config["tools"]}
-    assert list(tools) == ["SPheno", "MicrOmegas", "VacStab", "HiggsTools"]
+    assert list(tools) == ["SPheno", "MicrOmegas", "VacStab", "ZPEED"]
     assert tools["SPheno"]["output_file"] == "SPheno.other" and tools["SPheno"]["conditions"] == ["mh > 110 and m0 > 0"]
     assert tools["MicrOmegas"]["command"] == ["~/mo/main", "--xsections"]
     assert tools["MicrOmegas"]["conditions"] == ["lsp_pdg == 1000022 or lsp_pdg == 1000012"]
@@ -111,13 +111,43 @@ def test_a_whole_chain(imported, tmp_path):
     assert "lost" not in o and "after_lost" not in o and "BR_B_X" not in o
     assert o["mh"]["from"]["key"] == [25], "the one of a code takes the place of the global one"
     assert o["BRbb"]["from"] == {"tool": "SPheno", "br": [25, 5, -5]} and o["Gh"]["from"]["width"] == 25
-    assert o["vac"]["from"]["tool"] == "VacStab" and o["HS"]["from"] == {"tool": "HiggsTools"}
+    assert o["vac"]["from"]["tool"] == "VacStab" and o["HS"]["from"] == {"tool": "ZPEED"}
     assert list(o)[-1] == "late" and o["late"]["expression"] == "mh + Oh2 * m0"
 
     stubs = result.files["scan_tools.py"].decode()
     compile(stubs, "scan_tools.py", "exec")
     assert "\nimport os" not in stubs and '# "Neutral Higgs": [25]' in stubs
-    assert {"Codes.HiggsTools", "Observables.lost.SLHA", "observable after_lost"} <= wheres(result, Kind.TO_DO)
+    assert {"Codes.ZPEED", "Observables.lost.SLHA", "observable after_lost"} <= wheres(result, Kind.TO_DO)
+    assert check(tmp_path / "scan.json") == 0
+    assert [t.name for t in load(tmp_path / "scan.toml").tools] == list(tools)
+
+
+def test_higgstools_and_anybsm_are_tools_of_ours(imported, tmp_path):
+    codes = {
+        "SPheno": SPHENO,
+        "HiggsTools": {"Run": "True", "HiggsBounds Dataset": "/d/hb", "HiggsSignals Dataset": "hs",
+                       "Neutral Higgs": [25, 35], "Charged Higgs": [37], "Signal Strengths": "True",
+                       "Observables": {"HB": {"SLHA": ["HIGGSTOOLS", [2]], "VALID": [0, 1]},
+                                       "HS": {"SLHA": ["HIGGSTOOLS", [13]], "SCALING": "USER"},
+                                       "H2": {"SLHA": ["HIGGSTOOLS", [35]]}, "no": {"SLHA": ["HIGGSTOOLS", [3]]}}},
+        "anyBSM": {"Run": "True", "model": "THDMII", "settings": {"scheme_name": "OS", "quiet": "True", "caching": 0},
+                   "setparameters": {"Mh2": "math.sqrt(m0)", "TanBeta": "m12/100", "bad": "__import__('os')"},
+                   "Observables": {"kap": {"SLHA": ["ANYBSM", [3]], "VALID": [-0.2, 6.3]}}},
+    }
+    result = imported(scan(Codes=codes, Derived_Variables={"mix": "m0"}))
+    tools, o = {tool["name"]: tool for tool in result.config["tools"]}, result.config["observables"]
+    higgs, trilinear = tools["HiggsTools"], tools["anyBSM"]
+    assert (higgs["bounds"], higgs["signals"]) == ("/d/hb", str(tmp_path / "hs"))
+    assert (higgs["neutral"], higgs["charged"], higgs["mass_uncertainty_gev"]) == ([25, 35], [37], 3.0)
+    assert higgs["input_file"] == tools["SPheno"]["output_file"]
+    assert [o[name]["from"]["key"] for name in ("HB", "HS", "H2", "kap")] == [
+        "obs_ratio", "p_value", "obs_ratio_35", "kappa_lambda"]
+    assert "no" not in o
+    assert (trilinear["model"], trilinear["scheme"]) == ("THDMII", "OS")
+    assert trilinear["parameters"] == {"Mh2": "sqrt(m0)", "TanBeta": "m12 / 100"}
+    assert {"Codes.anyBSM.settings.caching", "Codes.anyBSM", "Codes.HiggsTools.Signal Strengths"} <= wheres(
+        result, Kind.DIFFERENT)
+    assert "Codes.anyBSM.setparameters.bad" in wheres(result, Kind.TO_DO)
     assert check(tmp_path / "scan.json") == 0
     assert [t.name for t in load(tmp_path / "scan.toml").tools] == list(tools)
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from raydnnr.errors import ConfigError
@@ -42,6 +43,15 @@ def test_toml_values_become_what_the_annotations_say():
     assert made == Everything(number=1.0, path=Path("a/b"), maybe=2.0, either="x", numbers=(1.0, 2.5), pair=(3.0, 4.0),
                               table={"a": "b"})
     assert type(made.number) is type(made.maybe) is type(made.numbers[0]) is float
+
+
+def test_numbers_of_numpy_become_those_of_python():
+    made = build(Everything, {"number": np.float32(0.5), "whole": np.int64(3), "switch": np.bool_(True),
+                              "numbers": list(np.array([1, 2])), "maybe": np.int8(4)}, WHERE)
+    assert [type(v) for v in (made.number, made.whole, made.switch, made.numbers[0], made.maybe)] == [
+        float, int, bool, float, float]
+    with pytest.raises(ConfigError, match="whole: got 1.5, wants a whole number"):
+        build(Everything, {"number": 1, "whole": np.float64(1.5)}, WHERE)
 
 
 @pytest.mark.parametrize(("settings", "words"), [

@@ -11,7 +11,7 @@ from raydnnr.newconfig import PARTS, Range, interview, new_config, parse_range
 from raydnnr.search import methods
 from raydnnr.tools.kinds import KINDS
 
-ON_A_SPECTRUM = {"gm2calc", "superiso", "micromegas", "susyhit", "smodels"}
+ON_A_SPECTRUM = {"gm2calc", "superiso", "micromegas", "susyhit", "smodels", "higgstools"}
 
 
 def test_there_is_an_example_of_every_tool():

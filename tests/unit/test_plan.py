@@ -7,6 +7,7 @@ import pickle
 from dataclasses import replace
 
 import cloudpickle
+import numpy as np
 import pytest
 
 from raydnnr import (
@@ -125,6 +126,52 @@ def test_an_iteration_that_still_runs_is_not_done():
 def test_impossible_limits_are_refused(key, value):
     with pytest.raises(ConfigError, match=f"scan.{key}: got"):
         Stop(**{key: value})
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"points": "5"}, "scan.points: got '5', wants a whole number"),
+    ({"points": 5.0}, "scan.points: got 5.0, wants a whole number"),
+    ({"max_hours": "1"}, "scan.max_hours: got '1', wants a number"),
+    ({"threshold_value": None}, "scan.threshold_value: got None, wants a number"),
+    ({"max_evaluations": True}, "scan.max_evaluations: got True, wants a whole number"),
+])
+def test_limits_from_python_have_the_types_that_a_file_needs(changes, words):
+    with pytest.raises(ConfigError) as caught:
+        Stop(**changes)
+    assert words in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers():
+    stop = Stop(points=np.int64(5), max_hours=np.float32(0.5), threshold_value=3)
+    assert [type(v) for v in (stop.points, stop.max_hours, stop.threshold_value)] == [int, float, float]
+    assert ClusterSettings(slots=np.int32(2), gpus_for_trainer=1) == ClusterSettings(slots=2, gpus_for_trainer=1.0)
+    assert type(square(seed=np.uint32(7)).seed) is int
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"slots": "many"}, "cluster.slots: got 'many', wants a whole number"),
+    ({"scratch": 3}, "cluster.scratch: got 3, wants a text"),
+    ({"address": None}, "cluster.address: got None, wants a text"),
+])
+def test_settings_of_the_cluster_have_types(changes, words):
+    with pytest.raises(ConfigError) as caught:
+        ClusterSettings(**changes)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(("changes", "words"), [
+    ({"name": 3}, "scan.name: got 3, wants a text"), ({"seed": 1.5}, "scan.seed: got 1.5, wants a whole number"),
+    ({"seed": True}, "scan.seed: got True"), ({"stop": {"points": 5}}, "stop: got {'points': 5}, wants a Stop"),
+    ({"cluster": 2}, "cluster: got 2, wants a ClusterSettings"), ({"init_csv": 3}, "init_csv: got 3, wants a path"),
+    ({"derived": ["x"]}, "derived: got ['x'], wants a dict"), ({"method": "hybrid"}, "method: got 'hybrid', wants a"),
+    ({"method": MlsDnnr}, "wants a search method, such as Hybrid()"), ({"tools": [disc]}, "wants Tools only"),
+    ({"observables": ["r"]}, "observables: got 'r', wants Observables only"),
+    ({"parameters": X}, "parameters: got Parameter(name='x'"),
+])
+def test_a_plan_from_python_has_the_types_that_a_file_needs(changes, words):
+    with pytest.raises(ConfigError) as caught:
+        square(**changes)
+    assert words in str(caught.value)
 
 
 def test_iterations_are_those_of_the_method_unless_they_are_set():

@@ -181,6 +181,59 @@ def test_susyhit_works_on_the_spectrum_of_others(susyhit, tmp_path):
         replace(susyhit)
 
 
+PRINTED = {"S": {"quantity": "S"}, "rho": {"quantity": "delta_rho"}, "stable": {"quantity": "stability"},
+           "hh": {"br": [35, 25, 25]}, "m": {"block": "MASS", "key": [35]}}
+
+
+@pytest.mark.parametrize(("heavy", "status", "values", "reason"), [
+    (300, Status.OK, [-2.94264e-3, -1.62895e-4, 1, 0.25014981, 300], ""),
+    (500, Status.OK, [-2.94264e-3, -1.62895e-4, 0, 0.25014981, 500], ""),
+    (100, Status.INVALID, [np.nan] * 5, "t: parameters you have specified were not valid"),
+    (130, Status.FAILED, [np.nan] * 5, "t: calc_phys exited with code 255"),
+    (-1, Status.INVALID, [np.nan] * 5, "t: parameters.2 is nan"),
+])
+def test_2hdmc(heavy, status, values, reason, code, slot):
+    tool = KINDS["2hdmc"](name="t", program=code("calc_phys"),
+                          parameters=[125.1, "sqrt(m2)", 350, 350, "0.99", 0, 0, 17300, 5, 2])
+    found, how, why = evaluate([tool], PRINTED, slot, m2=heavy**2 if heavy > 0 else -1.0)
+    np.testing.assert_allclose(found, values)
+    assert (how, why.startswith(reason)) == (status, True), why
+
+
+def test_2hdmcs_settings_are_checked(code):
+    tool = KINDS["2hdmc"](name="t", program="CalcPhys", parameters=["m_h", 300])
+    assert tool.parameters == ("m_h", "300") and tool.uses(["m_h", "x"]) == {"m_h"}
+    assert tool.describe() == "CalcPhys m_h 300 spectrum.slha"
+    assert replace(tool, parameters=["m_h", 301]).fingerprint() != tool.fingerprint()
+    with pytest.raises(ConfigError, match="tools.t.parameters.1.*'m_h'"):
+        tool.prepare(["x"])
+    for parameters, words in (([], "parameters: got "), ("m_h", "parameters: got 'm_h'"), (["f("], "parameters.1: ")):
+        with pytest.raises(ConfigError, match=words):
+            replace(tool, parameters=parameters)
+    with pytest.raises(ConfigError, match="quantity: got 'delta_ro'.*Did you mean 'delta_rho'"):
+        tool.address({"quantity": "delta_ro"}, "x")
+    with pytest.raises(ConfigError, match="no setting 'key' beside quantity"):
+        tool.address({"quantity": "S", "key": [1]}, "x")
+
+
+@pytest.mark.parametrize(("ending", "settings", "status", "reason"), [
+    (0, {}, Status.OK, ""), (2, {}, Status.OK, ""),
+    (1, {}, Status.INVALID, "n: SPINFO 4: M_H1^2<1"),
+    (2, {"invalid_warnings": ["LEP"]}, Status.INVALID, "n: SPINFO 3: Chargino excluded by LEP"),
+    (3, {}, Status.FAILED, "n: nmhdecay exited with code 1"),
+])
+def test_nmssmtools_leaves_its_two_files_as_one(ending, settings, status, reason, code, card, tmp_path, slot):
+    (tmp_path / "EXPCON").mkdir()
+    (tmp_path / "EXPCON" / "hZbb.dat").touch()
+    tool = KINDS["nmssmtools"](name="n", program=code("nmhdecay"), template=card, data=tmp_path / "EXPCON", **settings)
+    values, found, why = evaluate([tool], {"mh": MH["mh"], "bb": {"br": [25, 5, -5]}}, slot, ending=ending)
+    assert (found, why.startswith(reason)) == (status, True), why
+    if status == Status.OK:
+        assert values == [123.456789, 0.65]
+    assert "is no folder EXPCON" in replace(tool, data=tmp_path).check()[0]
+    assert tool.fingerprint() == replace(tool, data=tmp_path).fingerprint()
+
+
 def test_a_chain_hands_the_spectrum_on(code, card, slot):
     spectrum = KINDS["softsusy"](name="s", program=code("softsusy"), template=card)
     gm2 = KINDS["gm2calc"](name="g", program=code("gm2calc"))

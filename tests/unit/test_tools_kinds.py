@@ -48,6 +48,10 @@ def settings(tmp_path):
         "lilith": {"name": "higgs", "folder": "Lilith-2", "template": "card.txt"},
         "susyhit": {"name": "decays", "program": "./run", "options": "susyhit.in"},
         "smodels": {"name": "lhc", "database": "./smodels-database", "particles": "nmssm"},
+        "2hdmc": {"name": "thdm", "program": "./CalcPhys", "parameters": ["m0", 300, "tanb"]},
+        "nmssmtools": {"name": "spectrum", "program": "./nmhdecay", "template": "card.in", "data": "EXPCON"},
+        "higgstools": {"name": "higgs", "signals": "./hsdataset", "neutral": [25, 35], "charged": [37]},
+        "anybsm": {"name": "hhh", "model": "ufo/THDM", "parameters": {"MH": "m0", "TB": "tanb"}},
     }
 
 
@@ -65,6 +69,10 @@ ADDRESSES = {
     "lilith": {"tool": "higgs", "key": "minus_2_log_l"},
     "susyhit": {"tool": "decays", "br": [25, 5, -5]},
     "smodels": {"tool": "lhc", "key": "r"},
+    "2hdmc": {"tool": "thdm", "block": "THDM", "key": [4]},
+    "nmssmtools": {"tool": "spectrum", "block": "MASS", "key": [45]},
+    "higgstools": {"tool": "higgs", "key": "obs_ratio"},
+    "anybsm": {"tool": "hhh", "key": "lambda_hhh"},
 }
 
 

@@ -11,8 +11,10 @@ from raydnnr.errors import ConfigError, ToolFailure
 from raydnnr.evaluation import Inputs, Observable, Status
 from raydnnr.likelihoods import Off
 from raydnnr.space import Parameter, ParameterSpace
+from raydnnr.tools.anybsm import AnyBsm
 from raydnnr.tools.base import Toolchain
 from raydnnr.tools.flavio import Flavio, Prediction
+from raydnnr.tools.higgstools import HiggsTools
 from raydnnr.tools.lilith import Lilith
 from raydnnr.tools.slot import ScratchRoot, Slot
 from raydnnr.tools.smodels import Smodels
@@ -99,6 +101,105 @@ def theoryPredictionsFor(database, xsec, combinedResults):
 """,
     "statistics/basicStats.py": "apriori = 'apriori'\n",
 }
+
+HIGGS = {
+    "bounds.py": """
+class Limit:
+    def __init__(self, ratio):
+        self.ratio = ratio
+    def obsRatio(self):
+        return self.ratio
+    def expRatio(self):
+        return self.ratio / 2
+
+class Result:
+    def __init__(self, ratios):
+        self.allowed = max(ratios.values(), default=0) < 1
+        self.selectedLimits = {name: Limit(ratio) for name, ratio in ratios.items()}
+
+class Bounds:
+    read = 0
+    def __init__(self, path):
+        Bounds.read += 1
+        self.limit = float(open(path + "/limit.json").read())
+    def __call__(self, predictions):
+        return Result({name: mass / self.limit for name, mass in predictions.masses.items() if mass > 0})
+""",
+    "signals.py": """
+class Signals:
+    read = 0
+    def __init__(self, path):
+        Signals.read += 1
+        self.n = int(open(path + "/rates.json").read())
+    def observableCount(self):
+        return self.n
+    def __call__(self, predictions):
+        return 1000 * Signals.read + sum(predictions.masses.values())
+""",
+    "predictions.py": """
+smLikeEffCouplings = object()
+
+def NeutralScalar(name, cp):
+    return name, cp
+
+class Higgs:
+    def setMass(self, mass):
+        self.mass = mass
+
+class Predictions:
+    def __init__(self):
+        self.particles = []
+    @property
+    def masses(self):
+        return {"h": p.mass for p in self.particles}
+    def addParticle(self, scalar):
+        self.particles.append(Higgs())
+        return self.particles[-1]
+
+def effectiveCouplingInput(particle, couplings):
+    assert couplings is smLikeEffCouplings
+""",
+    "tools/Input.py": """
+class Predictions:
+    pass
+
+def readHB5SLHA(file, neutral, charged, invisiblePDGs):
+    text = open(file).read()
+    if "Couplings" not in text:
+        raise ValueError("SLHA file needs to contain the blocks: MASS, DECAY")
+    assert (neutral, charged, invisiblePDGs) == ([25, 35], [37], [1000022])
+    return {"m_25": 125.0, "m_35": float(text.split()[-1]), "m_37": 0.0, **({"dm_25": 2.0} if "DMASS" in text else {})}
+
+def predictionsFromDict(found, neutral, charged, doubly):
+    made = Predictions()
+    made.masses = {p: found["m_" + p] + found["dm_" + p] for p in neutral + charged}
+    return made
+""",
+}
+ANYBSM = """
+import os
+
+with open(os.environ["anyBSM_CONF_DIR"] + "/anyBSM_config.yaml") as config:
+    models_dir = config.read()
+
+class anyBSM:
+    made = 0
+
+    def __init__(self, model, scheme_name, ask, quiet, progress):
+        assert model.endswith("/ufo/THDM") and "/ufo" in models_dir and (ask, quiet, progress) == (False, True, False)
+        if scheme_name == "none":
+            raise KeyError(scheme_name)
+        anyBSM.made += 1
+
+    def setparameters(self, values):
+        self.values = values
+
+    def lambdahhh(self):
+        if self.values["MH"] < 0:
+            raise ValueError("no Higgs boson")
+        tree = 191 + 0j if self.values["MH"] < 200 else complex("nan")
+        return {"total": tree * 0.9, "treelevel": tree, "genuine": -1 + 0j, "tads": self.made, "customren": 0}
+"""
 
 
 @pytest.fixture
@@ -232,20 +333,139 @@ def test_the_version_of_the_database_is_part_of_the_physics(smodels):
         replace(smodels, particles="a b")
 
 
-def test_the_real_smodels_has_what_is_asked_of_it():
+GLUINOS = """Block SPINFO
+    1   made up
+Block MASS
+    25  125.0
+    1000021  {gluino}
+    1000022  100.0
+DECAY 1000021  1.0
+    1.0   3   1   -1   1000022
+DECAY 1000022  0.0
+XSECTION  1.30E+04  2212 2212 2 1000021 1000021
+  0  2  0  0  0  0  {xsec}  made up
+"""
+
+
+def gluino_limit(folder, limit_pb):
+    """A database of SModelS with a single result: gluinos that decay to two jets and missing energy."""
+    data = folder / "13TeV" / "CMS" / "CMS-TEST-00-001" / "data"
+    data.mkdir(parents=True)
+    (folder / "version").write_text("0.0.1\n")
+    (data.parent / "globalInfo.txt").write_text(
+        "id: CMS-TEST-00-001\nsqrts: 13*TeV\nlumi: 10/fb\nprettyName: made up\nlastUpdate: 2026/01/01\n")
+    (data / "dataInfo.txt").write_text("dataType: upperLimit\ndataId: None\n")
+    points = ",\n".join(f"[[[{m:.4E}*GeV,{lsp:.4E}*GeV],[{m:.4E}*GeV,{lsp:.4E}*GeV]],{limit_pb:.4E}*pb]"
+                        for m in (500.0, 1000.0, 1500.0, 2000.0) for lsp in (0.0, 200.0, 400.0))
+    (data / "T1.txt").write_text(
+        "txName: T1\nconstraint: [[['jet','jet']],[['jet','jet']]]\ncondition: None\nconditionDescription: None\n"
+        f"source: CMS\nvalidated: True\naxes: [[x, y], [x, y]]\nupperLimits: [{points}]\n")
+
+
+@pytest.mark.slow
+def test_the_real_smodels_confronts_gluinos_with_a_limit(tmp_path, slot):
+    """With a database and spectra that are written here, in their formats."""
     pytest.importorskip("smodels")
-    import inspect
+    gluino_limit(tmp_path / "database", 0.05)
+    tool = Smodels(name="lhc", database=tmp_path / "database", timeout_s=120)
+    assert tool.check() == []
+    answers = []
+    for gluino, xsec in ((1200.0, 0.1), (1200.0, 0.01), (5000.0, 0.1)):
+        (slot.scratch / "spectrum.slha").write_text(GLUINOS.format(gluino=gluino, xsec=xsec))
+        answers.append(tool.run({}, slot).values)
+    assert [(a["r"], a["n_results"]) for a in answers] == [
+        (pytest.approx(2.0, rel=1e-3), 1), (pytest.approx(0.2, rel=1e-3), 1), (0.0, 0)]
+    (slot.scratch / "spectrum.slha").write_text(GLUINOS.format(gluino=1200, xsec=0.1).partition("XSECTION")[0])
+    with pytest.raises(ToolFailure, match="lhc: "):
+        tool.run({}, slot)
 
-    from smodels.base.model import Model
-    from smodels.decomposition.decomposer import decompose
-    from smodels.matching.theoryPrediction import TheoryPrediction, theoryPredictionsFor
-    from smodels.statistics.basicStats import apriori
 
-    inspect.signature(Model).bind(BSMparticles=[], SMparticles=[])
-    inspect.signature(Model.updateParticles).bind(None, inputFile="", ignorePromptQNumbers=[])
-    inspect.signature(decompose).bind(None, 1, massCompress=True, invisibleCompress=True, minmassgap=1)
-    inspect.signature(theoryPredictionsFor).bind(None, None, combinedResults=True)
-    inspect.signature(TheoryPrediction.getRValue).bind(None, apriori)
+@pytest.fixture
+def higgs(tmp_path):
+    for name, text in HIGGS.items():
+        path = tmp_path / "Higgs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        (path.parent / "__init__.py").touch()
+    for name, text in (("bounds/limit.json", "250"), ("signals/rates.json", "10")):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    return HiggsTools(name="h", bounds=tmp_path / "bounds", signals=tmp_path / "signals", path=(str(tmp_path),),
+                      neutral=[25, 35], charged=[37], invisible=[1000022], mass_uncertainty_gev=1.0)
+
+
+def test_higgstools_reads_its_data_once_and_compares_spectra(higgs, slot):
+    assert higgs.check() == []
+    answers = []
+    for text in ("Couplings m 100", "Couplings DMASS m 400", "MASS"):
+        (slot.scratch / "spectrum.slha").write_text(text)
+        try:
+            answers.append(higgs.run({}, slot).values)
+        except ToolFailure as error:
+            answers.append(str(error).splitlines()[0])
+    light, heavy, none = answers
+    assert light == {"allowed": 1, "obs_ratio": 126 / 250, "exp_ratio": 63 / 250, "obs_ratio_25": 126 / 250,
+                     "obs_ratio_35": 101 / 250, "obs_ratio_37": 1 / 250, "chisq": 1228, "n_observables": 10,
+                     "delta_chisq": 1228 - 1125.09, "p_value": pytest.approx(0, abs=1e-9)}
+    assert (heavy["allowed"], heavy["obs_ratio"], heavy["obs_ratio_25"]) == (0, 401 / 250, 127 / 250)
+    assert none == "h: ValueError: SLHA file needs to contain the blocks: MASS, DECAY"
+    slot.empty()
+    with pytest.raises(ToolFailure, match="no earlier tool left spectrum.slha"):
+        higgs.run({}, slot)
+
+
+def test_higgstools_takes_predictions_by_formula(higgs, slot):
+    tool = replace(higgs, bounds=None, input_file="", neutral=["h"], charged=[], predictions={"m_h": "x"})
+    toolchain = chain(tool, c={"key": "chisq"})
+    assert toolchain.evaluate(np.array([50.0]), slot).values.tolist() == [1051]
+    assert tool.uses(["x", "y"]) == {"x"}
+    with pytest.raises(ConfigError, match="tools.h.predictions.m_h.*'x'"):
+        tool.prepare(["y"])
+    nan = chain(replace(tool, predictions={"m_h": "sqrt(x)"}), c={"key": "chisq"}).evaluate(np.array([-1.0]), slot)
+    assert (nan.status, nan.reason) == (Status.INVALID, "h: predictions.m_h is nan")
+
+
+def test_higgstools_settings_are_checked(higgs, tmp_path):
+    for changes, complaint in [({"bounds": None, "signals": None}, "bounds and signals: give one"),
+                               ({"neutral": 25}, "neutral: got 25; use a list"),
+                               ({"mass_uncertainty_gev": -1}, "mass_uncertainty_gev: got -1"),
+                               ({"input_file": ""}, "predictions: none, and no input_file"),
+                               ({"predictions": {"m_25": "f("}}, "predictions.m_25: ")]:
+        with pytest.raises(ConfigError, match=complaint):
+            replace(higgs, **changes)
+    before = higgs.fingerprint()
+    (tmp_path / "signals" / "rates.json").write_text("100")
+    assert replace(higgs).fingerprint() != before
+    assert "is no data set" in replace(higgs, bounds=tmp_path / "none").check()[0]
+
+
+@pytest.fixture
+def anybsm(tmp_path):
+    (tmp_path / "anyBSM.py").write_text(ANYBSM)
+    (tmp_path / "ufo" / "THDM").mkdir(parents=True)
+    return AnyBsm(name="k", model=str(tmp_path / "ufo" / "THDM"), parameters={"MH": "x", "TB": 2},
+                  path=(str(tmp_path),))
+
+
+def test_anybsm_reads_its_model_once_and_gives_the_parts_of_the_coupling(anybsm, slot):
+    assert anybsm.check() == []
+    toolchain = chain(anybsm, l={"key": "lambda_hhh"}, t={"key": "lambda_hhh_tree"}, n={"key": "tadpoles"})
+    assert toolchain.evaluate(np.array([125.0]), slot).values.tolist() == [191 * 0.9, 191, 1]
+    assert toolchain.evaluate(np.array([126.0]), slot).values.tolist() == [191 * 0.9, 191, 1]
+    broken = toolchain.evaluate(np.array([-3.0]), slot)
+    assert (broken.status, broken.reason.splitlines()[0]) == (Status.FAILED, "k: ValueError: no Higgs boson")
+    assert np.isnan(toolchain.evaluate(np.array([300.0]), slot).values[:2]).all()  # ok only since it is off
+
+
+def test_what_is_missing_of_anybsm_is_said(anybsm, tmp_path):
+    assert "no such folder" in replace(anybsm, model=str(tmp_path / "ufo" / "none")).check()[0]
+    assert "KeyError" in replace(anybsm, scheme="none").check()[0]
+    with pytest.raises(ConfigError, match="parameters: got \\['x'\\]"):
+        replace(anybsm, parameters=["x"])
+    with pytest.raises(ConfigError, match="model: got ''"):
+        replace(anybsm, model="")
+    assert AnyBsm.resolve({"model": "THDM"}, tmp_path)["model"] == "THDM"
+    assert AnyBsm.resolve({"model": "./THDM"}, tmp_path)["model"] == str(tmp_path / "THDM")
 
 
 def test_a_process_that_has_grown_is_replaced_and_reads_its_data_again(flavio, tmp_path, slot):
