@@ -3,16 +3,20 @@
     python benchmarks/growth.py [--quick]
     python benchmarks/growth.py --table 10000000 [--round 5000] [--merged]
     python benchmarks/growth.py --propose 1000000
+    python benchmarks/growth.py --survey 1000000
 
 A vectorised function that does nothing, method ``random``, through the whole program without Ray; then the same command
 again, which reads everything back and finds that it is done.
 
 With ``--table``, the run directory is written by this script, in rounds of ``--round`` rows, four parameters and four
 observables, every shard as the program writes it. It is opened as it is, merged (`raydnnr.compaction`) while a loop
-turns as a scan's does, and opened again. ``--merged``: it is only opened as it is.
+turns as a scan's does, and opened again. ``--merged``: it is only opened as it is. Where it is not merged to the end,
+it is closed while a merge has just begun.
 
 With ``--propose``, method ``hybrid`` proposes 1,000 points from a tenth of so many random rows and then, as a scan does
 that has gone on, from all of them, twice.
+
+With ``--survey``, the good region is surveyed (`raydnnr.coverage`) with so many good points, and with fewer.
 """
 
 from __future__ import annotations
@@ -66,7 +70,7 @@ plan = no_op_plan("growth", RandomSampling(), 1, slots=2)
 start, cpu = time.monotonic(), time.process_time()
 store = Store.open(Path({folder!r}), plan, dump(plan))
 opened, cpu = time.monotonic() - start, time.process_time() - cpu
-start = time.monotonic()
+start, busy = time.monotonic(), time.process_time()
 lag = 0.0
 while {merge}:
     turn = time.monotonic()
@@ -76,14 +80,20 @@ while {merge}:
     if not store._compaction._work:
         break
     time.sleep(0.05)
-merged = time.monotonic() - start
+merged, busy = time.monotonic() - start, time.process_time() - busy
 start = time.monotonic()
 for _ in range(100):
     store.summary(), store.view()
-look = (time.monotonic() - start) / 100
-print(json.dumps([store.summary().evaluations, opened, cpu, merged, lag, look,
-                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
+look, evaluations = (time.monotonic() - start) / 100, store.summary().evaluations
+if not {merge}:
+    store._synced = 0.0
+    store.flush()  # where there is something to merge, that begins
+    time.sleep(0.2)
+start = time.monotonic()
 store.close()
+closed = time.monotonic() - start
+print(json.dumps([evaluations, opened, cpu, merged, busy, lag, look, closed,
+                  resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20]))
 """
 
 
@@ -91,10 +101,11 @@ def open_table(folder: Path, merge: bool) -> list[object]:
     """Open it in a process of its own, and merge its shards; a line of figures."""
     code = OPEN.format(here=str(HERE), folder=str(folder), merge=merge)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    n, opened, cpu, merged, lag, look, gib = json.loads(done.stdout.splitlines()[-1])
+    n, opened, cpu, merged, busy, lag, look, closed, gib = json.loads(done.stdout.splitlines()[-1])
     n_files = len(list((folder / "evaluations").iterdir()))
-    merging = [f"{merged:.1f}", f"{1e3 * lag:.0f}"] if merge else ["", ""]
-    return [f"{n:,}", f"{opened:.1f}", f"{cpu:.1f}", *merging, f"{1e3 * look:.2f}", f"{gib:.2f}", n_files]
+    merging = [f"{merged:.1f}", f"{busy:.1f}", f"{1e3 * lag:.0f}"] if merge else [""] * 3
+    return [f"{n:,}", f"{opened:.1f}", f"{cpu:.1f}", *merging, f"{1e3 * look:.2f}", f"{closed:.1f}", f"{gib:.2f}",
+            n_files]
 
 
 def write_table(folder: Path, n_rows: int, n_round: int) -> None:
@@ -129,8 +140,9 @@ def show_table(n_rows: int, n_round: int, merged: bool) -> None:
             rows.append(["merged", *open_table(folder, merge=False)])
         size = sum(path.stat().st_size for path in (folder / "evaluations").iterdir())
     print(versions() + "\n")
-    print(table(["rows a shard", "rows", "opened after (s)", "CPU (s)", "merged in (s)", "longest turn meanwhile (ms)",
-                 "summary and view (ms)", "peak memory (GiB)", "files afterwards"], rows))
+    print(table(["rows a shard", "rows", "opened after (s)", "CPU (s)", "merged in (s)", "CPU (s)",
+                 "longest turn meanwhile (ms)", "summary and view (ms)", "closed after (s)", "peak memory (GiB)",
+                 "files afterwards"], rows))
     print(f"\nsize on disk: {size / 2**30:.2f} GiB")
 
 
@@ -160,6 +172,23 @@ def propose(n_rows: int) -> None:
     print(table(["rows", "1,000 points after (s)", "CPU (s)", "peak memory (GiB)"], rows))
 
 
+def show_survey(n_points: int) -> None:
+    """What a survey costs: of all points, and as a scan makes it."""
+    import time
+
+    from raydnnr import coverage
+
+    rows, most = [], coverage.MOST_SEEN
+    for n in (n_points // 100, n_points // 10, n_points):
+        u = np.random.default_rng(1).random((n, 4))
+        for seen in (most, n):
+            coverage.MOST_SEEN, cpu = seen, time.process_time()
+            found = coverage.survey(u)
+            rows.append([f"{n:,}", f"{min(seen, n):,}", f"{time.process_time() - cpu:.2f}", str(found)])
+    print(versions() + "\n")
+    print(table(["good points", "looked at", "CPU (s)", "found"], rows))
+
+
 def main() -> None:
     """Print the table."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,7 +197,11 @@ def main() -> None:
     p.add_argument("--round", type=int, default=5000, help="rows of a round of it")
     p.add_argument("--merged", action="store_true", help="only open it")
     p.add_argument("--propose", type=int, metavar="N", help="what a proposal from N rows costs")
+    p.add_argument("--survey", type=int, metavar="N", help="what a survey of N good points costs")
     a = p.parse_args()
+    if a.survey:
+        show_survey(a.survey)
+        return
     if a.propose:
         propose(a.propose)
         return

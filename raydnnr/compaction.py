@@ -11,7 +11,8 @@ from __future__ import annotations
 import bisect
 import logging
 import shutil
-from collections.abc import Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +60,7 @@ class Compaction:
         self._shards = sorted(s for s in shards if not s.span.seeds)
         self._left_alone: set[Span] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="compaction")
+        self._closed = threading.Event()
         self._work: tuple[list[Shard], Future[Shard | None]] | None = None
 
     def add(self, shard: Shard) -> None:
@@ -76,10 +78,11 @@ class Compaction:
                 return
             self._finish()
         if len(self._shards) > 1 and (group := self._due(min(open_rounds, default=None))):
-            self._work = group, self._thread.submit(merge, self._folder, group, self._schema)
+            self._work = group, self._thread.submit(merge, self._folder, group, self._schema, self._closed.is_set)
 
     def close(self) -> None:
-        """Wait for what is being merged."""
+        """Merge no more: what is only being read stays as it is, what is being written is waited for."""
+        self._closed.set()
         self._thread.shutdown(wait=True)
 
     def _due(self, first_open: int | None) -> list[Shard]:
@@ -104,29 +107,36 @@ class Compaction:
         group, future = self._work
         self._work = None
         if merged := future.result():
-            self._shards = [s for s in self._shards if s not in group]
-            self.add(merged)
+            first = bisect.bisect_left(self._shards, group[0])
+            self._shards[first : first + len(group)] = [merged]
         else:
             self._left_alone |= {s.span for s in group}
 
 
-def merge(folder: Path, group: Sequence[Shard], schema: pa.Schema) -> Shard | None:
+def merge(folder: Path, group: Sequence[Shard], schema: pa.Schema,
+          stopped: Callable[[], bool] = lambda: False) -> Shard | None:
     """Put one shard in the place of several.
 
     Args:
         folder: ``evaluations/``.
         group: Neighbours, in their order.
         schema: Of the table.
+        stopped: Whether it is no longer wanted; asked before each file that is read.
 
     Returns:
-        The new one; None if something is in the way (a damaged file, no room), and then all is as before.
+        The new one; None if something is in the way (a damaged file, no room) or it was stopped: then all is as before.
     """
     span = Span(group[0].span.first, group[-1].span.last)
     old = [folder / s.span.file_name for s in group]
     try:
         if shutil.disk_usage(folder).free < ROOM * sum(path.stat().st_size for path in old):
             return None
-        table = pa.concat_tables([read_shard(path, schema).replace_schema_metadata(schema.metadata) for path in old])
+        tables: list[pa.Table] = []
+        for path in old:
+            if stopped():
+                return None
+            tables.append(read_shard(path, schema).replace_schema_metadata(schema.metadata))
+        table = pa.concat_tables(tables)
         write_shard(folder / span.file_name, table)
         for path in old:
             path.unlink()

@@ -27,12 +27,13 @@ IDEAL = 0.9
 NEIGHBOURS = 8  # to which density is measured: more blur small regions, fewer are noise
 FEWEST = 3 * NEIGHBOURS  # points below which nothing is said
 MOST = 4000  # points whose distances are taken all: more are represented by so many, drawn with a fixed seed
+MOST_SEEN = 100_000  # points that a survey looks at: of more, so many spread over their discovery, and all new ones
 BLOCK = 1000  # points whose distances to others are held at once
 NEWEST, NEWEST_SHARE = (50, 500), 0.2  # of these points the gain is measured
 OUTLIER = 0.95  # quantile to which the volume of a point is cut: a lonely point is not a huge region
 LINK, CLOSE = 3.0, 3  # points are linked over gaps up to this multiple of the distance to this neighbour
 GROWTH = 1.1  # of the good points between two surveys
-CELLS = 2**30  # to which coordinates are rounded where equal points are looked for
+CELLS = 2**44  # to which coordinates are rounded where equal points are looked for
 
 
 @dataclass(frozen=True)
@@ -87,12 +88,13 @@ class Survey:
 
 def survey(u_good: Array) -> Survey:
     """All numbers of this module for good points (N, P) of the unit cube in the order of their discovery."""
-    u = _distinct(u_good)
+    seen = _seen(u_good)
+    u = _distinct(seen)
     if len(u) < FEWEST:
         return Survey(len(u_good), regions=n_regions(u))
     neighbours = _neighbours(_sample(u))
-    found = _coverage(neighbours[0], u.shape)
-    return Survey(len(u_good), found, coverage_gain(u_good, found.radius), _regions(*neighbours))
+    found = _coverage(neighbours[0], (round(len(u) * len(u_good) / len(seen)), u.shape[1]))
+    return Survey(len(u_good), found, coverage_gain(seen, found.radius), _regions(*neighbours))
 
 
 def rung(n_good: int) -> int:
@@ -239,6 +241,15 @@ def _distinct(u: Array) -> Array:
     mark = cells @ np.random.default_rng(0).integers(2**64, size=u.shape[1], dtype=np.uint64)
     mark = (mark ^ (mark >> np.uint64(31))) * np.uint64(0x9E3779B97F4A7C15)
     return u[np.unique(mark, return_index=True)[1]]
+
+
+def _seen(u: Array) -> Array:
+    """What a survey looks at of so many points: what it costs does not grow with their number."""
+    n_new = NEWEST[1]
+    if len(u) <= MOST_SEEN:
+        return u
+    spread = np.linspace(0, len(u) - n_new, MOST_SEEN - n_new, endpoint=False).astype(np.intp)
+    return np.concatenate([u[spread], u[-n_new:]])
 
 
 def _sample(u: Array) -> Array:

@@ -50,11 +50,11 @@ class Memory:
                 self._arrays[k] = new
 
     def add(self, point_id: NDArray[np.int64], x: Array, observables: Array, nll: Array, status: NDArray[np.int8],
-            iteration: int | NDArray[np.int32], origin: Sequence[str]) -> None:
-        """Rows, of one round or of several."""
+            iteration: int | NDArray[np.int32], origin: Sequence[str], which: NDArray[np.int32] | None = None) -> None:
+        """Rows, of one round or of several. ``origin``: of each row; with ``which``, the words that it counts."""
         n = len(point_id)
-        codes = [self._words.setdefault(word, len(self._words)) for word in origin]
-        columns = (point_id, x, observables, nll, status, iteration, np.array(codes, np.int16))
+        codes = np.array([self._words.setdefault(word, len(self._words)) for word in origin], np.int16)
+        columns = (point_id, x, observables, nll, status, iteration, codes if which is None else codes[which])
         end = self._n + n
         if end > len(self._arrays[0]):
             self.reserve(max(FIRST_ROWS, int(GROWTH * end)))

@@ -199,8 +199,9 @@ class _Loader:
     def _remember(self, table: pa.Table, counted: bool) -> None:
         status, ids, nll = status_codes(table), column(table, "point_id"), column(table, "nll")
         observables = stacked(table, [o.name for o in self._plan.observables])
+        origin = table.column("origin").combine_chunks().dictionary_encode()
         self.known.memory.add(ids, stacked(table, self._plan.space.scanned), observables, nll, status,
-                              column(table, "iteration"), table.column("origin").to_pylist())
+                              column(table, "iteration"), origin.dictionary.to_pylist(), origin.indices.to_numpy())
         self.known.last_id = max(self.known.last_id, int(ids.max(initial=-1)))
         if counted:
             bad = table.column("reason").filter(pa.array(status != Status.OK)).value_counts()

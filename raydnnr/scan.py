@@ -140,7 +140,7 @@ class _Loop:
             return StopReason(text, EXIT_PHYSICS)
         may_end = not self.plan.method.synchronous or (not summary.pending and self.asked is None)
         if may_end:
-            self.store.look_around()
+            self.store.look_around(wait=self.plan.method.synchronous)
             summary = self.store.summary()
         if may_end and (text := self.plan.stop.reached(summary)):
             if summary.ok or not summary.evaluations:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from raydnnr.table import Layout, StoredPlan
 log = logging.getLogger(__name__)
 
 SYNC_S = 1.0  # what is in the journal waits at most this long for the disk below it
+AT_ONCE = 4000  # good points up to which a survey is made while the scan waits: some tenths of a second
 STOP_BYTES = 25 * 10**6  # free space below which a scan ends
 
 
@@ -49,6 +51,8 @@ class Store:
         self._started = self._synced = time.monotonic()
         self._failed = False
         self._survey = Survey()
+        self._surveyor = ThreadPoolExecutor(1, thread_name_prefix="survey")
+        self._surveying: Future[Survey] | None = None
         self._kept_bytes = sum(path.stat().st_size for path in (run_dir / "files").glob("iteration-*.zip"))
 
     @classmethod
@@ -102,20 +106,32 @@ class Store:
             seconds=time.monotonic() - self._started, reasons=t.reasons, survey=self._survey,
         )
 
-    def look_around(self, complete: bool = False) -> None:
+    def look_around(self, complete: bool = False, wait: bool = True) -> None:
         """Survey the region of the good points, where their number has grown enough since the last time.
 
         Args:
             complete: Of all of them. Otherwise of the first ones, a number of them (`raydnnr.coverage.rung`) that does
                 not depend on when one looks.
+            wait: For the survey. Otherwise one of many points (`AT_ONCE`) is made beside the scan, and is there at a
+                later look.
         """
+        if self._surveying and (wait or self._surveying.done()):
+            self._survey, self._surveying = self._surveying.result(), None
         wanted = self._known.tally.good if complete else rung(self._known.tally.good)
-        if wanted not in (0, self._survey.n_points):
-            view = self._known.memory.view(np.empty((0, self._plan.space.n_params)), 0)
-            good = (view.status == Status.OK) & (view.nll < self._plan.stop.threshold_value)
-            rows = np.flatnonzero(good & (view.point_id >= self._known.n_seeds))
-            first = rows[np.argsort(view.point_id[rows])[:wanted]]
-            self._survey = survey(self._plan.space.to_unit_cube(view.x[first]))
+        if wanted in (0, self._survey.n_points) or self._surveying:
+            return
+        view = self._known.memory.view(np.empty((0, self._plan.space.n_params)), 0)
+        if wait or wanted <= AT_ONCE:
+            self._survey = self._surveyed(view, wanted)
+        else:
+            self._surveying = self._surveyor.submit(self._surveyed, view, wanted)
+
+    def _surveyed(self, view: View, n_points: int) -> Survey:
+        """Of the first so many good points by id; a pure function, but for what the scan is."""
+        good = (view.status == Status.OK) & (view.nll < self._plan.stop.threshold_value)
+        rows = np.flatnonzero(good & (view.point_id >= self._known.n_seeds))
+        first = rows[np.argsort(view.point_id[rows], kind="stable")[:n_points]]
+        return survey(self._plan.space.to_unit_cube(view.x[first]))
 
     def view(self) -> View:
         """All finished rows, in the order in which they came, and the points under way. No rows are copied."""
@@ -225,6 +241,7 @@ class Store:
         """
         known = self._failed
         self._compaction.close()
+        self._surveyor.shutdown(wait=False, cancel_futures=True)
         try:
             with self._disk("closing"):
                 for r in self._rounds:

@@ -53,9 +53,15 @@ for old in .raydnnr-job-*; do    # of jobs that were killed
     [ -d "$old" ] && [ ! -e "$old/kept" ] && [ -O "$old" ] && ! squeue -h -j "${old##*-}" 2>/dev/null | grep -q . \
         && rm -rf "$old"
 done
-export RAYDNNR_JOB=$SLURM_JOB_ID RAYDNNR_NODES=${SLURM_JOB_NUM_NODES:-1}
+export RAYDNNR_JOB=$SLURM_JOB_ID RAYDNNR_NODES=0
+for ((k = 0; k < ${SLURM_HET_SIZE:-1}; k++)); do
+    n=SLURM_JOB_NUM_NODES${SLURM_HET_SIZE:+_HET_GROUP_$k}
+    RAYDNNR_NODES=$((RAYDNNR_NODES + ${!n:-1}))
+done
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$JOB_DIR/token
-unset RAY_AUTH_TOKEN RAY_ADDRESS
+unset RAY_AUTH_TOKEN RAY_ADDRESS RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER
+# on a single machine Ray listens on the loopback only (raydnnr/cluster/environment.py)
+[ "$RAYDNNR_NODES" = 1 ] && export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
 
 # ---- signals: whoever waits is woken, the driver is told
 DRIVER='' NODES='' INTERRUPTED='' STOP='' REQUEUE=''
@@ -93,7 +99,9 @@ NODE='
 head=$1 job_dir=$2; shift 2
 options=(--cpus "${SLURM_CPUS_ON_NODE:-$(nproc)}" --gpus "${SLURM_GPUS_ON_NODE:-0}")
 [ "${SLURMD_NODENAME:-$(hostname)}" = "$head" ] && options+=(--head)
-if [ -n "${RAYDNNR_INTERFACE:-}" ]; then
+if [ "$RAYDNNR_NODES" = 1 ]; then
+    options+=(--address 127.0.0.1)
+elif [ -n "${RAYDNNR_INTERFACE:-}" ]; then
     options+=(--address "$(ip -4 -o addr show "$RAYDNNR_INTERFACE" | sed "s/.* inet \([0-9.]*\).*/\1/;q")")
 fi
 exec "$@" -m raydnnr.cluster.node "$job_dir" "${options[@]}"
@@ -152,7 +160,7 @@ attempt() {
     if [ "$STATUS" = 1 ]; then tail -n 3 "$JOB_DIR"/node-*.log; fi
 }
 
-say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}, on ${SLURM_JOB_NUM_NODES:-1} nodes: ${ARGUMENTS[*]}"
+say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}, on $RAYDNNR_NODES nodes: ${ARGUMENTS[*]}"
 for try in 0 1 2 3 4 5; do
     export RAYDNNR_TRY=${SLURM_RESTART_COUNT:-0}.$try
     attempt

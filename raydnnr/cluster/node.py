@@ -27,11 +27,13 @@ from types import FrameType
 import psutil
 
 from raydnnr.atomic import write_atomically
+from raydnnr.cluster.environment import PATIENCE
 from raydnnr.errors import RaydnnrError
 from raydnnr.tools.guard import MARK, PREFIX, Guard, end, finish
 
 STEM = f"{PREFIX}ray-"  # of the names of temporary directories
 MAX_FOLDER = 46  # Ray's sockets are up to 60 characters below, and their paths end at 107
+MAX_TMPDIR = 70  # Python's sockets for processes that Ray's dashboard starts are up to 33 characters below
 OBJECT_STORE_BYTES = 256 << 20  # points and outcomes are small
 LEAST_STORE_BYTES = 80 << 20  # Ray's own minimum is 75 MiB
 FIRST_PORT, BLOCK, N_BLOCKS = 20_000, 400, 31  # below 32768, where the system takes ports from
@@ -39,6 +41,7 @@ NAMED = 20  # ports of a block that have names; the others are for workers
 START_TRIES = 5
 HEAD_TIMEOUT_S = 300.0
 STOP_S = 5.0  # for Ray to end by itself
+AGENT_S = 20.0  # a raylet that lived this long has found its agent, whatever that leaves on the disk
 SETTLED_S = 60.0  # a Ray that lived this long had not failed to start
 HEAD_OPTIONS = ["--head", "--dashboard-host=127.0.0.1", "--include-dashboard=true", "--no-monitor"]
 LOGS = ("raylet.*", "gcs_server.*", "dashboard.*", "dashboard_agent.*", "runtime_env_agent.*")
@@ -258,15 +261,17 @@ class Node:
         return head
 
     def _wait(self, address: str) -> bool:
-        """Wait for Ray's end; whether it had come up. The head makes its address known once it answers."""
+        """Wait for Ray's end; whether it had come up. The head makes its address known once a driver can join."""
         assert self._ray
         known = not self._head
-        has_raylet = False
+        raylet_since = 0.0
         while self._ray.poll() is None:
-            had_raylet, has_raylet = has_raylet, _has_raylet(self._ray.pid)
-            if had_raylet and not has_raylet:
-                self._ray.kill()  # a raylet that was cut off leaves in silence, and `ray start` would stay without it
-            if not known and _answers(address):
+            if not _has_raylet(self._ray.pid):
+                if raylet_since:
+                    self._ray.kill()  # a raylet that was cut off leaves in silence, and `ray start` would stay without
+            elif not raylet_since:
+                raylet_since = time.monotonic()
+            elif not known and self._has_started(raylet_since) and _answers(address):
                 known = True
                 self._job.tell("address", address)
             if self._stopping and time.monotonic() - self._stopped > STOP_S:
@@ -275,6 +280,11 @@ class Node:
                 self.stop()
             time.sleep(0.1 if not known else 0.5)
         return known
+
+    def _has_started(self, raylet_since: float) -> bool:
+        """Whether the raylet has found its agent. On a busy machine it waits in vain, for 15 s, and ends."""
+        found = self._folder.for_ray.glob("session_2*/dashboard_agent_listen_port_*")
+        return any(found) or time.monotonic() - raylet_since > AGENT_S
 
     def _status(self) -> int | None:
         return self._ray.poll() if self._ray else None
@@ -301,9 +311,12 @@ class Node:
 def _environment(job: JobFolder, folder: TemporaryFolder, ports: Ports) -> dict[str, str]:
     """Of Ray: the job's token, none of somebody else's Ray, and no files in a /tmp that nobody cleans."""
     kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "RAY_AUTH_TOKEN")}
-    if kept.get("TMPDIR", "/tmp").rstrip("/") == "/tmp":  # Slurm's default, not a folder of the job's
+    tmpdir = kept.get("TMPDIR", "/tmp")
+    if len(tmpdir) > MAX_TMPDIR:
+        print(f"TMPDIR={tmpdir} is too long for sockets: {folder.path} is used", file=sys.stderr)
+    if len(tmpdir) > MAX_TMPDIR or tmpdir.rstrip("/") == "/tmp":  # Slurm's default, not a folder of the job's
         kept["TMPDIR"] = str(folder.path)
-    return {**kept, **folder.environment,
+    return {PATIENCE: "300", **kept, **folder.environment,
             "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(job.token),
             "DASHBOARD_METRIC_PORT": str(ports.first + 9), "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0", "RAY_worker_niceness": "0",
@@ -340,8 +353,15 @@ def _has_raylet(pid: int) -> bool:
     """Whether this ``ray start`` has a raylet."""
     try:
         children = psutil.Process(pid).children()
-        return any(child.name() == "raylet" and child.status() != psutil.STATUS_ZOMBIE for child in children)
     except psutil.Error:
+        return False
+    return any(_is_raylet(child) for child in children)
+
+
+def _is_raylet(process: psutil.Process) -> bool:
+    try:
+        return process.name() == "raylet" and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:  # a helper of Ray's that ends just now
         return False
 
 

@@ -19,7 +19,8 @@ from raydnnr import rundir
 from raydnnr.claim import living_driver
 from raydnnr.errors import RunDirectoryError, StorageError
 from raydnnr.evaluation import Points, score
-from raydnnr.shards import Span, write_shard
+from raydnnr.export import read_evaluations
+from raydnnr.shards import Span, span_of, write_shard
 from raydnnr.store import Store
 from raydnnr.table import Layout
 from tests.integration.store_driver import ROUND
@@ -124,6 +125,71 @@ def test_of_drivers_that_start_together_one_gets_the_folder(tmp_path):
         finally:
             for driver in drivers:
                 driver.kill()
+
+
+# ---- merging
+
+MERGE = """
+import sys, time
+from pathlib import Path
+from raydnnr import atomic, compaction, store
+from raydnnr.store import Store
+from tests.unit.plans import square
+
+def slowly(operation):
+    def slow(*words, **settings):
+        time.sleep(0.5)
+        return operation(*words, **settings)
+    return slow
+
+compaction.FAN_IN, store.SYNC_S = 4, -1.0
+atomic.os.replace = slowly(atomic.os.replace)
+Path.unlink = slowly(Path.unlink)
+store = Store.open(Path(sys.argv[1]), square(), {"config.toml": ""})
+while True:
+    store.flush()
+    time.sleep(0.01)
+"""
+
+
+def names(run_dir: Path) -> set[str]:
+    return {path.name for path in (run_dir / "evaluations").iterdir()}
+
+
+def is_writing(there: set[str]) -> bool:
+    return any(name.endswith(".tmp") for name in there)
+
+
+def is_removing(there: set[str]) -> bool:
+    spans = [span for name in there if (span := span_of(Path(name)))]
+    return any(a != b and a.holds(b) for a in spans for b in spans)
+
+
+@pytest.mark.parametrize("moment", [is_writing, is_removing])
+def test_a_driver_that_is_killed_while_it_merges_loses_no_row_and_leaves_none_twice(tmp_path, moment):
+    """Five kills in a row, each at this moment, each of a process that has resumed what the last one left."""
+    run_dir = tmp_path / "run"
+    run_rounds(run_dir, PLAN, [7] * 40)
+    before = frame(run_dir)
+    for _ in range(5):
+        left = names(run_dir)
+        driver = subprocess.Popen([sys.executable, "-c", MERGE, run_dir], cwd=ROOT)
+        try:
+            while (now := names(run_dir)) == left or not moment(now):
+                assert driver.poll() is None, "the driver ended by itself"
+                time.sleep(0.005)
+        finally:
+            driver.kill()
+            driver.wait()
+        assert moment(names(run_dir)), "killed too late"
+        assert read_evaluations(run_dir).to_pandas().equals(before)
+
+    store = finish(run_dir, PLAN)
+    assert not store.reports
+    assert (store.summary().evaluations, store.next_iteration) == (280, 40)
+    assert frame(run_dir).equals(before)
+    assert not list(run_dir.rglob("*.tmp")) and not (run_dir / "damaged").exists()
+    assert len(shards(run_dir)) < 40 or moment is is_writing
 
 
 # ---- a disk that is full

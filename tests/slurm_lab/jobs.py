@@ -6,12 +6,15 @@ import json
 import re
 import shutil
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from raydnnr.errors import RunDirectoryError
+from raydnnr.export import read_evaluations
 from tests.slurm_lab.lab import Lab
 
 CONFIG = """
@@ -51,7 +54,8 @@ def observables(point):
     return {{"z": point["x"] * point["y"]}}
 """
 CODE = """#!/bin/bash
-sleep {pause_s}
+fallocate -l {scratch} here || exit 1
+if [ -e {folder}/slow ]; then sleep 1; else sleep {pause_s}; fi
 x=$(sed -n 's/^ *1 *\\([^ ]*\\).*/\\1/p' "$1")
 printf 'Block MASS\\n 25 0.5\\nBlock SPINFO\\n 1 code\\n' > "$2"
 echo "$(date +%s.%N) $(hostname) $x" >> {folder}/diary
@@ -69,6 +73,7 @@ class Scan:
         points: How many evaluations it takes.
         pause_s: How long one takes.
         program: Whether the physics is a program, or a Python function.
+        scratch: How much room the program takes where it works.
         user: Whose it is; root's if empty.
         method: The ``[search]`` table.
     """
@@ -78,6 +83,7 @@ class Scan:
     points: int = 200
     pause_s: float = 0.1
     program: bool = False
+    scratch: str = "1K"
     user: str = ""
     method: str = RANDOM
     options: list[str] = field(default_factory=list)
@@ -90,7 +96,7 @@ class Scan:
                                method=self.method.format(points=self.points))
         (self.folder / "drill.toml").write_text(config)
         (self.folder / "drill.py").write_text(PHYSICS.format(pause_s=self.pause_s, folder=self.folder))
-        (self.folder / "code").write_text(CODE.format(pause_s=self.pause_s, folder=self.folder))
+        (self.folder / "code").write_text(CODE.format(pause_s=self.pause_s, scratch=self.scratch, folder=self.folder))
         (self.folder / "code").chmod(0o755)
         (self.folder / "card.in").write_text(CARD)
         if self.user:
@@ -102,7 +108,7 @@ class Scan:
         mark = self.folder / "slow"
         mark.touch() if on else mark.unlink()
 
-    def wait_for_word(self, word: str, within_s: float = 150.0) -> None:
+    def wait_for_word(self, word: str, within_s: float = 300.0) -> None:
         """Wait until a job has said something."""
         self.lab.wait_until(lambda: word in self.output(), lambda: f"{word!r} in {self.output()}", within_s)
 
@@ -127,7 +133,7 @@ class Scan:
             return []
         return [(float(t), host, float(x)) for t, host, x in map(str.split, lines)]
 
-    def wait_for(self, n_points: int, host: str = "", within_s: float = 150.0) -> None:
+    def wait_for(self, n_points: int, host: str = "", within_s: float = 300.0) -> None:
         """Wait until so many points have been evaluated (on a host)."""
         self.lab.wait_until(lambda: sum(host in ("", h) for _, h, _ in self.diary()) >= n_points,
                             lambda: f"{n_points} points on {host or 'all hosts'} in {self.name}: {self.output()}", within_s)
@@ -139,6 +145,13 @@ class Scan:
     def table(self) -> pd.DataFrame:
         """The evaluations."""
         return pd.read_parquet(self.run_dir / "evaluations")
+
+    def safe(self) -> dict[int, int]:
+        """What is in the run directory now: when each point was finished (microseconds), by point id."""
+        try:
+            return finished_at(read_evaluations(self.run_dir).to_pandas())
+        except RunDirectoryError:
+            return {}
 
     def check(self, *faults: tuple[float, float]) -> pd.DataFrame:
         """The evaluations, of which there are as many as asked for, all ok, no point twice.
@@ -159,6 +172,11 @@ class Scan:
                     if len(ts) > 1 and not any(begin - 1.0 < min(ts) < end + 1.0 for begin, end in faults)}
         assert not repeated, f"finished evaluations were repeated: {repeated}\n{self.output()}"
         return table
+
+
+def finished_at(table: pd.DataFrame) -> dict[int, int]:
+    """When each point was finished (microseconds), by point id."""
+    return dict(zip(table.point_id.tolist(), table.finished.astype("int64").tolist(), strict=True))
 
 
 @dataclass(frozen=True)
@@ -183,12 +201,12 @@ class Job:
         """How often it was requeued."""
         return int(self._field("Restarts"))
 
-    def wait_for(self, state: str, within_s: float = 150.0) -> None:
+    def wait_for(self, state: str, within_s: float = 300.0) -> None:
         """Wait for a state."""
         self.scan.lab.wait_until(lambda: self.state == state, lambda: f"job {self.id} to be {state}, not {self.state}\n{self.scan.output()}",
                                   within_s)
 
-    def end(self, within_s: float = 240.0) -> dict[str, Any]:
+    def end(self, within_s: float = 300.0) -> dict[str, Any]:
         """Wait for its end; the scan's summary."""
         lab = self.scan.lab
         lab.wait_until(lambda: self.state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"),
@@ -206,13 +224,20 @@ class Job:
         now = time.time()
         lab = self.scan.lab
         lab.run("login", "scancel", self.id)
-        lab.wait_until(lambda: not any(lab.processes(name) for name in lab.machines), "the nodes to be empty", 40)
+        lab.wait_until(lambda: not any(lab.processes(name) for name in lab.machines), "the nodes to be empty", 90)
         return now
 
+    def requeued(self, before: int) -> None:
+        """Wait until it was requeued more often than before, and do not wait the two minutes that Slurm holds it."""
+        self.scan.lab.wait_until(lambda: self.restarts > before, self.scan.output, 300)
+        self.start_now()
+
     def start_now(self) -> None:
-        """Do not wait the two minutes that Slurm holds a requeued job."""
-        self.wait_for("PENDING")
-        self.scan.lab.run("login", "scontrol", "update", f"JobId={self.id}", "StartTime=now")
+        """Do not wait the two minutes that Slurm holds a requeued job, unless they are over."""
+        self.scan.lab.wait_until(lambda: self.state in ("PENDING", "RUNNING"), self.scan.output, 300)
+        time.sleep(2)  # a node refuses the credentials that a job is given in the second in which it was ended
+        words = ("scontrol", "update", f"JobId={self.id}", "StartTime=now")
+        self.scan.lab.run("login", *words, check=False)
 
     def _field(self, name: str) -> str:
         text = self.scan.lab.run("login", "scontrol", "show", "job", self.id)
@@ -221,19 +246,19 @@ class Job:
         return found[1]
 
 
-def nothing_left(lab: Lab) -> None:
-    """No process and no file of ours on any machine.
+def nothing_left(lab: Lab, *scans: Scan, machines: Iterable[str] = ()) -> None:
+    """No process and no file of ours on any of the machines (by default, all), nor in the folders of the scans.
 
     Raises:
         AssertionError: What there is.
     """
     def left() -> dict[str, Any]:
         found: dict[str, Any] = {}
-        for name in lab.machines:
+        for name in machines or lab.machines:
             files = lab.run(name, "find", "/tmp", "/dev/shm", "-mindepth", "1", "-maxdepth", "1").split()
             if here := [*files, *lab.processes(name).values()]:
                 found[name] = here
-        if jobs := list(lab.shared.glob("*/.raydnnr-*")):
+        if jobs := [path for scan in scans for path in scan.folder.glob(".raydnnr-*")]:
             found["shared"] = jobs
         return found
 
@@ -241,3 +266,11 @@ def nothing_left(lab: Lab) -> None:
         lab.wait_until(lambda: not left(), "", 15)
     except AssertionError:
         raise AssertionError(f"left behind: {left()}") from None
+
+
+def kill(lab: Lab, machine: str, program: str) -> tuple[float, float]:
+    """SIGKILL for a program; when."""
+    found = [pid for pid, args in lab.processes(machine).items() if program in args and "srun" not in args]
+    assert found, lab.processes(machine)
+    lab.run(machine, "kill", "-KILL", *map(str, found))
+    return time.time(), time.time()

@@ -255,7 +255,7 @@ class Lab:
         while not condition():
             if time.monotonic() > deadline:
                 raise AssertionError(f"waited {within_s:g} s for {what if isinstance(what, str) else what()}")
-            time.sleep(0.1)
+            time.sleep(0.3)  # a look takes a few programs, and the machines share our processors
 
     def _configure(self) -> None:
         nodes = [f"NodeName={m.name} CPUs={m.cpus} RealMemory=4000" + (f" Gres=gpu:{m.gpus}" if m.gpus else "")

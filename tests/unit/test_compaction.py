@@ -16,7 +16,7 @@ from raydnnr import Gauss, Observable, compaction
 from raydnnr import store as store_module
 from raydnnr.compaction import Compaction, Shard, merge
 from raydnnr.export import read_evaluations
-from raydnnr.shards import Span, span_of
+from raydnnr.shards import Span, read_shard, span_of
 from raydnnr.store import Store
 from raydnnr.table import Layout
 from tests.unit.plans import square
@@ -143,8 +143,13 @@ def test_nothing_is_merged_past_a_round_that_is_open(four_at_a_time, tmp_path):
 def test_a_seed_table_stays_by_itself(four_at_a_time, tmp_path):
     store = Store.open(tmp_path / "run", PLAN, {})
     store.add_seeds(np.random.default_rng(0).random((5, 2)), np.full((5, 2), np.nan), np.ones(5), np.zeros(5, np.int8))
-    for seed in range(4):
+    for seed in range(3):
         evaluate(store, PLAN, store.open_round(proposal(3, seed)))
+    store.close()
+    names = list(shards(store.run_dir))
+    assert compacted(store.run_dir) == names and "iteration-00000-csv.parquet" in names
+    store = Store.open(store.run_dir, PLAN, {})
+    evaluate(store, PLAN, store.open_round(proposal(3, 3)))
     settled(store)
     store.close()
     assert list(shards(store.run_dir)) == ["iteration-00000-00003.parquet", "iteration-00000-csv.parquet"]
@@ -252,6 +257,25 @@ def test_without_room_shards_stay_as_they_are(run_dir, monkeypatch):
     before = shards(run_dir)
     assert merge(run_dir / "evaluations", group(4), SCHEMA) is None
     assert shards(run_dir) == before
+
+
+def test_a_scan_that_ends_waits_for_one_file_at_most(run_dir, four_at_a_time, monkeypatch):
+    """Not for all that is being merged: what has only been read stays as it is."""
+    before, read, may_go_on = shards(run_dir), [], threading.Event()
+
+    def slow(path, schema):
+        read.append(path.name)
+        assert may_go_on.wait(60)
+        return read_shard(path, schema)
+
+    store = Store.open(run_dir, PLAN, {})
+    monkeypatch.setattr(compaction, "read_shard", slow)
+    store.flush()
+    while not read:
+        time.sleep(0.002)
+    threading.Timer(0.1, may_go_on.set).start()
+    store.close()
+    assert read == ["iteration-00000.parquet"] and shards(run_dir) == before
 
 
 def test_our_own_reader_never_sees_a_row_twice_while_shards_are_merged(run_dir, four_at_a_time):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
 
-from raydnnr import Gauss, Minusexpuser, Observable, PythonFunction, RandomSampling, Stop, cli
-from raydnnr.coverage import Coverage, Regions, Survey, rung, survey
+from raydnnr import Gauss, Minusexpuser, Observable, PythonFunction, RandomSampling, Stop, cli, coverage
+from raydnnr.coverage import FEWEST, Coverage, Regions, Survey, rung, survey
 from raydnnr.errors import ConfigError
 from raydnnr.evaluation import Summary
 from raydnnr.plan import ClusterSettings
@@ -93,6 +94,53 @@ def test_a_store_looks_when_the_good_points_have_grown_by_a_tenth(tmp_path, monk
     store.look_around(complete=True)
     assert store.summary().survey.n_points == store.summary().good
     store.close()
+
+
+def test_a_scan_does_not_wait_for_a_survey_of_many_points(tmp_path, monkeypatch):
+    """Points go on being evaluated meanwhile; the survey is of those that were good when it began."""
+    begun, may_end, looks = threading.Event(), threading.Event(), []
+
+    def slow(u):
+        looks.append(len(u))
+        begun.set()
+        assert may_end.wait(60)
+        return Survey(len(u))
+
+    monkeypatch.setattr("raydnnr.store.survey", slow)
+    monkeypatch.setattr("raydnnr.store.AT_ONCE", FEWEST)
+    plan = square()
+    store = Store.open(tmp_path / "run", plan, {"config.toml": ""})
+    try:
+        evaluate(store, plan, store.open_round(proposal(1000)))
+        wanted = rung(store.summary().good)
+        store.look_around(wait=False)
+        assert begun.wait(60) and store.summary().survey == Survey()
+        evaluate(store, plan, store.open_round(proposal(1000, 1)))
+        for _ in range(3):
+            store.look_around(wait=False)
+        assert store.summary().survey == Survey()
+    finally:
+        may_end.set()
+    store.look_around(wait=True)
+    assert FEWEST < wanted < store.summary().survey.n_points == rung(store.summary().good)
+    store.look_around(complete=True)
+    assert store.summary().survey.n_points == store.summary().good
+    assert looks == [wanted, rung(store.summary().good), store.summary().good]
+    store.close()
+
+
+def test_what_a_survey_costs_does_not_grow_with_the_points(monkeypatch):
+    """Of 20,000 points it sees 2,000, and says the same; an island among the newest is still a gain."""
+    rng = np.random.default_rng(1)
+    u = np.concatenate([0.5 * rng.random((19_900, 2)), 0.9 + 0.05 * rng.random((100, 2))])
+    whole, seen = survey(u), []
+    monkeypatch.setattr(coverage, "MOST_SEEN", 2000)
+    monkeypatch.setattr(coverage, "_distinct", lambda u, distinct=coverage._distinct: seen.append(len(u)) or distinct(u))
+    found = survey(u)
+    assert max(seen) == 2000
+    assert found.n_points == whole.n_points == 20_000
+    assert found.coverage.share == pytest.approx(whole.coverage.share, abs=0.01) and found.coverage.share > 0.99
+    assert found.gain == pytest.approx(whole.gain, abs=0.02) and min(found.gain, whole.gain) > 0.005
 
 
 def test_good_seeds_are_not_surveyed(tmp_path):

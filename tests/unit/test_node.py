@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from raydnnr.cluster import node as module
@@ -110,3 +111,46 @@ def test_our_address_is_one_of_this_machine(monkeypatch):
     monkeypatch.setenv("SLURMD_NODENAME", "no-such-machine.invalid")
     with socket.socket() as probe:
         probe.bind((own_address(), 0))
+
+
+@pytest.mark.parametrize(("tmpdir", "kept"), [("/tmp", False), ("/scratch/job", True), ("/" + 69 * "x", True), ("/" + 70 * "x", False)])
+def test_temporary_files_go_where_sockets_fit_and_somebody_cleans_up(monkeypatch, tmp_path, tmpdir, kept):
+    monkeypatch.setenv("TMPDIR", tmpdir)
+    folder = SimpleNamespace(path=Path("/tmp/ours"), environment={})
+    found = module._environment(JobFolder(tmp_path), folder, Ports(20_000))
+    assert found["TMPDIR"] == (tmpdir if kept else "/tmp/ours")
+
+
+def test_a_node_has_started_when_its_raylet_has_found_its_agent(tmp_path, monkeypatch):
+    node = module.Node(JobFolder(tmp_path), True, [], SimpleNamespace(for_ray=tmp_path / "r"))
+    now = time.monotonic()
+    assert not node._has_started(now)
+    assert node._has_started(now - 25.0)  # longer than a raylet waits
+    (tmp_path / "r" / "session_2026-11-24").mkdir(parents=True)
+    (tmp_path / "r" / "session_2026-11-24" / "dashboard_agent_listen_port_0123").touch()
+    assert node._has_started(now)
+
+
+class Child:
+    """A process below ``ray start``: its name, its state, or that it is gone when one asks."""
+
+    def __init__(self, name="", state=psutil.STATUS_SLEEPING):
+        self._name, self._state = name, state
+
+    def name(self):
+        if not self._name:
+            raise psutil.NoSuchProcess(1)
+        return self._name
+
+    def status(self):
+        return self._state
+
+
+@pytest.mark.parametrize(("children", "lives"), [
+    ([Child(), Child("gcs_server"), Child("raylet")], True), ([Child("raylet"), Child()], True),
+    ([Child("gcs_server"), Child()], False), ([Child("raylet", psutil.STATUS_ZOMBIE)], False), ([], False),
+])
+def test_only_the_end_of_its_raylet_is_the_end_of_a_node(monkeypatch, children, lives):
+    """Not that of one of the helpers which Ray starts and ends: a healthy Ray would be killed for it."""
+    monkeypatch.setattr(psutil, "Process", lambda pid: SimpleNamespace(children=lambda: children))
+    assert module._has_raylet(1) == lives
