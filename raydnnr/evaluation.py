@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import keyword
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,6 +106,10 @@ class TrainingReport:
 
     Losses are mean squared errors in the scaled target; of method ``hybrid``, the median error on rows that it had not
     seen, beside that of guessing the median, averaged over the observables; NaN where there were none yet.
+
+    ``expected_good`` and ``found_good``: the share of good points that was predicted of the round that was finished
+    last, and what became of it; ``reliability``: of all rounds, by tenths of the predicted probability, the number of
+    points, its mean and the share of good ones.
     """
 
     n_points: int
@@ -113,6 +118,9 @@ class TrainingReport:
     validation_loss: float
     seconds: float
     device: str = "cpu"
+    expected_good: float = math.nan
+    found_good: float = math.nan
+    reliability: tuple[tuple[int, float, float], ...] = ()
 
 
 @dataclass(frozen=True)

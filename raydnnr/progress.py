@@ -98,7 +98,8 @@ class Progress:
             "training": None if report is None else {
                 "points": report.n_points, "epochs": report.epochs, "loss": _number(report.loss),
                 "validation_loss": _number(report.validation_loss), "seconds": round(report.seconds, 2),
-                "device": report.device},
+                "device": report.device, "expected_good": _number(report.expected_good),
+                "found_good": _number(report.found_good), "reliability": report.reliability},
         }
         try:
             write_atomically(self._run_dir / "status.json", json.dumps(status).encode())
@@ -231,6 +232,8 @@ class Progress:
             watched = "" if math.isnan(report.validation_loss) else f" (validation {report.validation_loss:.3g})"
             grid.add_row("training", f"{report.n_points} points, {report.epochs} epochs, loss {report.loss:.3g}"
                          f"{watched}, {report.seconds:.1f} s on {report.device}")
+            if not math.isnan(report.expected_good):
+                grid.add_row("last round", f"{report.expected_good:.0%} good expected, {report.found_good:.0%} found")
         left = self._seconds_left()
         ends = "" if math.isnan(left) else f", about {_clock(left)} left"
         grid.add_row("time", f"{_clock(summary.seconds)}{ends}")

@@ -1,7 +1,8 @@
 """Bandit: how many points each source may propose, by the new coverage per evaluation that it brought lately.
 
 A good point is worth the distance to the nearest good point known before its round, in units of the median distance
-between neighbouring good points, cut at `MAX_WORTH`: a point beside another one brings little, a new island much. While
+between neighbouring good points, or `NEW_ISLAND` beyond `FAR` of them: a point beside another one brings little, a new
+island all that it may have. While
 there are fewer than `FEW_GOOD` good points, a point is worth 1 that belongs to the best ones known by then.
 Recent rounds count more; every source keeps a floor, so that none is ever forgotten (a non-stationary bandit with
 discounting, arXiv:0805.3415).
@@ -19,7 +20,7 @@ Array = NDArray[np.float64]
 
 HALF_LIFE = 200  # evaluations after which an outcome counts half
 WINDOW = 1000  # evaluations that are looked at
-MAX_WORTH = 5.0
+FAR, NEW_ISLAND = 3.0, 5.0  # from how many such distances on a point is a new island, and what that is worth
 MAX_KNOWN = 5000  # good points that distances are measured to
 SHARPNESS = 2.0  # shares grow like this power of the worth per evaluation
 FEW_GOOD = 6
@@ -65,8 +66,8 @@ def _novelty(u: Array, known: Array) -> Array:
     tree = cKDTree(known)
     typical = float(np.median(tree.query(known, k=2)[0][:, 1]))
     distance = tree.query(u)[0]
-    novelty: Array = np.clip(distance / max(typical, 1e-9), 0.0, MAX_WORTH)
-    return novelty
+    novelty: Array = distance / max(typical, 1e-9)
+    return np.where(novelty < FAR, novelty, NEW_ISLAND)
 
 
 def shares(history: History, floors: Mapping[str, float]) -> dict[str, float]:

@@ -25,6 +25,7 @@ from raydnnr.likelihoods import Off, get_losses
 from raydnnr.plan import Problem
 from raydnnr.search import bandit
 from raydnnr.search.acquisition import distinct_from
+from raydnnr.search.reliability import Reliability
 from raydnnr.search.samplers import sobol_points
 from raydnnr.search.scene import Scene
 from raydnnr.search.sources import KINDS as SOURCES
@@ -32,7 +33,6 @@ from raydnnr.search.sources import Source
 from raydnnr.surrogates.memo import Memo
 
 if TYPE_CHECKING:  # they load torch, which a command that only reads a config has no use for
-    from raydnnr.surrogates.emulator import Emulator
     from raydnnr.surrogates.learning import Rows, Skill
 
 SURROGATES = ("mixed", "gaussian_process", "ensemble")
@@ -69,6 +69,7 @@ class Hybrid:
     max_rows: int = 1000
     synchronous: bool = False
     _memo: Memo = field(default_factory=Memo, init=False, repr=False, compare=False)
+    _reliability: Reliability = field(default_factory=Reliability, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for key in ("bootstrap_points", "points_per_iteration"):
@@ -144,9 +145,13 @@ class Hybrid:
         pending = problem.space.to_unit_cube(view.pending)
         scene = Scene(rows.u, rows.nll, violation, threshold, pending, emulator, rng)
         u, origin = self._choose(scene, view, skill, n_points)
-        predicted = np.full(len(u), np.nan) if emulator is None else emulator.nll(emulator.mean(u))
-        report = None if emulator is None else _report(emulator, skill, len(rows), time.monotonic() - began)
-        return Proposal(problem.space.from_unit_cube(u), origin, predicted, report, emulator)
+        x = problem.space.from_unit_cube(u)
+        if emulator is None:
+            return Proposal(x, origin, np.full(len(u), np.nan))
+        self._reliability.finished(view.rounds(), rows.nll < threshold)
+        self._reliability.predicted(iteration, emulator.p_good(u, problem.seed))
+        report = _report(skill, self._reliability, len(rows), time.monotonic() - began)
+        return Proposal(x, origin, emulator.nll(emulator.mean(u)), report, emulator)
 
     def _choose(self, scene: Scene, view: View, skill: Skill, n_points: int) -> tuple[Array, list[str]]:
         """Points of the unit cube and the source of each."""
@@ -212,8 +217,7 @@ def _learnable(problem: Problem, view: View) -> tuple[Rows, Array]:
     return Rows(u, view.observables, nll, ok), np.where(ok, violation, violation + 10.0)
 
 
-def _report(emulator: Emulator, skill: Skill, n_rows: int, seconds: float) -> TrainingReport:
+def _report(skill: Skill, reliability: Reliability, n_rows: int, seconds: float) -> TrainingReport:
     error = float(np.mean(skill.errors)) if skill.errors else math.nan
-    return TrainingReport(n_rows, 0, error, error, seconds)
-
-
+    expected, found = reliability.last
+    return TrainingReport(n_rows, 0, error, error, seconds, "cpu", expected, found, reliability.rows())

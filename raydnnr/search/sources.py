@@ -30,7 +30,7 @@ N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
 DARING = 0.5
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
-MAX_FAR = 700  # candidates of the frontier
+MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
 
@@ -199,7 +199,7 @@ class Frontier(_Floored):
         """Points (n, P)."""
         if scene.few_good:
             return by_draws(scene, scene.projected[0], n)
-        candidates = scene.far_cloud[: MAX_FAR]
+        candidates = np.concatenate([scene.far_cloud[:MAX_FAR], redrawn(scene.parents(MAX_REDRAWN), scene.rng)])
         chance = (scene.p_good(candidates) + LEAST_CHANCE) ** DARING
         return candidates[expected_coverage_gain(candidates, chance, scene.known, n)]
 
@@ -301,13 +301,18 @@ def children(parents: Array, elite: Array, rng: np.random.Generator) -> Array:
     first, second, other = (elite[rng.integers(len(elite), size=n)] for _ in range(3))
     factor = np.where(rng.random((n, 1)) < 0.3, 1.0, rng.uniform(0.2, 1.0, (n, 1)))
     taken = rng.random(parents.shape) < rng.uniform(0.1, 0.6, (n, 1))
-    anew = rng.permuted(np.arange(parents.shape[1]) < rng.integers(1, 3, (n, 1)), axis=1)
     way = rng.random((n, 1))
     child = np.where(way < 0.35, parents + noise,
                      np.where(way < 0.65, parents + factor * (first - second) + 0.03 * noise,
                               np.where(way < 0.8, np.where(taken, other, parents) + 0.1 * noise,
-                                       np.where(anew, rng.random(parents.shape), parents))))
+                                       redrawn(parents, rng))))
     return reflect(child)
+
+
+def redrawn(parents: Array, rng: np.random.Generator) -> Array:
+    """Points (n, P) with one or two of their coordinates drawn anew."""
+    anew = rng.permuted(np.arange(parents.shape[1]) < rng.integers(1, 3, (len(parents), 1)), axis=1)
+    return np.where(anew, rng.random(parents.shape), parents)
 
 
 def by_draws(scene: Scene, candidates: Array, n: int) -> Array:

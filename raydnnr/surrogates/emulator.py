@@ -26,7 +26,8 @@ from raydnnr.atomic import write_atomically
 from raydnnr.errors import RunDirectoryError
 from raydnnr.likelihoods import Likelihood, Off, get_losses
 from raydnnr.surrogates.ensemble import EnsembleRegressor
-from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths
+from raydnnr.surrogates.gaussian_process import GaussianProcess
+from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.targets import Scale
 
 Array = NDArray[np.float64]
@@ -297,12 +298,17 @@ def constrained(likelihoods: Mapping[str, Likelihood]) -> list[int]:
 
 
 def _process_arrays(key: str, process: GaussianProcess) -> dict[str, Array]:
-    return {f"{key}_u": process.u, f"{key}_y": process.y, f"{key}_length": process.lengths.length,
-            f"{key}_noise": np.array(process.lengths.noise), f"{key}_smooth": np.array(process.lengths.smooth)}
+    lengths = process.lengths
+    arrays = {"u": process.u, "y": process.y, "length": lengths.length, "noise": np.array(lengths.noise),
+              "smooth": np.array(lengths.smooth)}
+    if lengths.single is not None:
+        arrays |= {"single": lengths.single, "share": np.array(lengths.share)}
+    return {f"{key}_{name}": array for name, array in arrays.items()}
 
 
 def _process(arrays: Mapping[str, Array], key: str) -> GaussianProcess:
-    lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]), bool(arrays.get(f"{key}_smooth", False)))
+    lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]), bool(arrays.get(f"{key}_smooth", False)),
+                      arrays.get(f"{key}_single"), float(arrays.get(f"{key}_share", 0.0)))
     return GaussianProcess(lengths, arrays[f"{key}_u"], arrays[f"{key}_y"])
 
 

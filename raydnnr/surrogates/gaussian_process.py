@@ -2,14 +2,10 @@ r"""Gaussian process: points of the unit cube -> one target, with its uncertaint
 
 A smooth function of a few hundred points is predicted far better by a Gaussian process than by a network, as long as
 the cube of the number of rows is affordable (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006).
-The kernel has one length per parameter, and is Matern 5/2, which forgives kinks, or the normal one, which learns
-an analytic function from fewer rows:
 
-.. math:: k(r) = (1 + \sqrt 5 r + \tfrac 5 3 r^2) e^{-\sqrt 5 r} \text{ or } e^{-r^2/2},
-          \quad r^2 = \sum_d (u_d - u'_d)^2 / \ell_d^2
-
-Lengths and noise are those of the highest posterior: marginal likelihood times a log-normal prior whose mean grows with
-the root of the number of parameters, which keeps many-parameter fits sane (arXiv:2402.02229).
+Lengths and noise of its kernel (`kernels`) are those of the highest posterior: marginal likelihood times a log-normal
+prior whose mean grows with the root of the number of parameters, which keeps many-parameter fits sane
+(arXiv:2402.02229).
 
 Shapes: **N** rows, **C** candidates, **P** parameters.
 """
@@ -19,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,6 +23,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
+
+from raydnnr.surrogates.kernels import Lengths, alone, between, pulled, together
 
 Array = NDArray[np.float64]
 
@@ -36,18 +34,9 @@ NOISE_RANGE = (1e-9, 1.0)
 MAX_ITERATIONS = 25  # of the fit of lengths
 TRIAL_ITERATIONS = 6  # from each start of it
 SHORT = 0.25  # lengths of the second start, in units of the prior's: what varies fast looks like noise from the first
-SQRT5 = math.sqrt(5.0)
-
-
-@dataclass(frozen=True)
-class Lengths:
-    """What a kernel is: one length per parameter (P,), in units of the cube, the variance of the noise as a share of
-    the target's, and whether it is the normal (smooth) one, not Matern 5/2.
-    """
-
-    length: Array
-    noise: float
-    smooth: bool = False
+SINGLE, SHARE = 0.5, 0.3  # middle of the prior of the lengths of one parameter, and of the share of their functions
+LEAST_SHARE, MOST_SHARE = 1e-3, 1e3
+MATERN, NORMAL, ADDITIVE = "matern", "normal", "additive"  # kernels
 
 
 @contextmanager
@@ -62,7 +51,7 @@ def one_thread() -> Iterator[None]:
 
 
 def fit_lengths(u: Array, y: Array, starts: Sequence[Lengths] = (), max_iterations: int = MAX_ITERATIONS, *,
-                smooth: bool = False) -> Lengths:
+                kernel: str = MATERN) -> Lengths:
     """Lengths and noise of the highest posterior.
 
     The posterior has several maxima: what varies fast may also be taken for noise. So the search tries several starts,
@@ -73,75 +62,124 @@ def fit_lengths(u: Array, y: Array, starts: Sequence[Lengths] = (), max_iteratio
         y: Target (N,), about unit scale.
         starts: Further places to begin at, besides the middle of the prior and short lengths.
         max_iterations: Of the search (L-BFGS) after the trials.
-        smooth: Of the normal kernel.
+        kernel: matern, normal or additive.
     """
-    middle, width = _prior(u.shape[1])
-    bounds = [tuple(map(math.log, LENGTH_RANGE))] * u.shape[1] + [tuple(map(math.log, NOISE_RANGE))]
-    x, t = torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y))
+    fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel)
+    bounds = fit.bounds()
 
     def climb(first: Array, n_iterations: int) -> OptimizeResult:
-        return minimize(_loss, first, args=(x, t, middle, width, smooth), jac=True, method="L-BFGS-B", bounds=bounds,
-                        options={"maxiter": n_iterations})
+        return minimize(fit.loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": n_iterations})
 
-    short = middle + np.append(np.full(u.shape[1], math.log(SHORT)), 0.0)
-    firsts = [middle, short, *(np.log(np.append(start.length, start.noise)) for start in starts)]
+    firsts = [fit.theta(start) for start in (*fit.first(), *starts)]
     with one_thread():
         trials = [climb(first, TRIAL_ITERATIONS) for first in firsts]
         found = climb(min(trials, key=lambda trial: float(trial.fun)).x, max_iterations)
-    return Lengths(np.exp(found.x[:-1]), float(np.exp(found.x[-1])), smooth)
+    return fit.lengths(found.x)
 
 
 def log_posterior(lengths: Lengths, u: Array, y: Array) -> float:
     """Log marginal likelihood plus log prior of some lengths, up to a constant that depends on N and P only."""
-    theta = np.log(np.append(lengths.length, lengths.noise))
-    x, t = torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y))
+    kernel = ADDITIVE if lengths.single is not None else NORMAL if lengths.smooth else MATERN
+    fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel)
     with one_thread():
-        return -_loss(theta, x, t, *_prior(u.shape[1]), lengths.smooth)[0]
+        return -fit.loss(fit.theta(lengths))[0]
 
 
-def _prior(n_params: int) -> tuple[Array, Array]:
-    """Mean and width of the log-normal prior of lengths and noise."""
-    return (np.append(np.full(n_params, math.log(0.6 * math.sqrt(n_params))), math.log(1e-4)),
-            np.append(np.ones(n_params), 1.5))
+@dataclass(frozen=True)
+class _Fit:
+    """Rows (N, P), their target (N,), and the kernel whose lengths are sought.
 
-
-def _loss(theta: Array, x: Tensor, y: Tensor, middle: Array, width: Array, smooth: bool) -> tuple[float, Array]:
-    """Negative log posterior of (log lengths, log noise), up to a constant, and its gradient.
-
-    The variance of the target and its mean are profiled out.
+    Its coordinates, theta, are logarithms: of the lengths and the noise; for the additive kernel also of the lengths of
+    the functions of one parameter, and of their share.
     """
-    n = len(x)
-    noise = math.exp(theta[-1]) + MIN_NOISE
-    z = x / torch.from_numpy(np.exp(theta[:-1]))
-    k, slope = _kernel(z, z, smooth)
-    k.diagonal().add_(noise)
-    factor, failed = torch.linalg.cholesky_ex(k)
-    if failed > 0:
-        return 1e10, np.zeros_like(theta)
-    inverse = torch.cholesky_inverse(factor)
-    row_sums = inverse.sum(1)
-    alpha = inverse @ (y - (row_sums @ y) / row_sums.sum())
-    variance = max(float(y @ alpha) / n, 1e-12)
-    loss = 0.5 * n * math.log(variance) + float(factor.diagonal().log().sum())
-    weight = inverse - torch.outer(alpha, alpha) / variance
-    g = weight * slope
-    gradient = np.empty_like(theta)
-    gradient[:-1] = (g.sum(1) @ (z * z) - ((g @ z) * z).sum(0)).numpy()
-    gradient[-1] = 0.5 * float(weight.diagonal().sum()) * math.exp(theta[-1])
-    off = (theta - middle) / width
-    return loss + 0.5 * float(off @ off), gradient + off / width
+
+    x: Tensor
+    y: Tensor
+    kernel: str
+
+    @property
+    def n_params(self) -> int:
+        """P."""
+        return self.x.shape[1]
+
+    def theta(self, lengths: Lengths) -> Array:
+        """Coordinates of some lengths; what those lack is taken from the middle of the prior."""
+        theta = np.append(lengths.length, lengths.noise)
+        if self.kernel == ADDITIVE:
+            single = np.full(self.n_params, SINGLE) if lengths.single is None else lengths.single
+            theta = np.concatenate([theta, single, [lengths.share or SHARE]])
+        return np.log(theta)
+
+    def lengths(self, theta: Array) -> Lengths:
+        """Lengths of some coordinates."""
+        value, p = np.exp(theta), self.n_params
+        if self.kernel == ADDITIVE:
+            return Lengths(value[:p], float(value[p]), False, value[p + 1 : -1], float(value[-1]))
+        return Lengths(value[:p], float(value[p]), self.kernel == NORMAL)
+
+    def first(self) -> list[Lengths]:
+        """Starts: the middle of the prior, short lengths, and for the additive kernel short ones of it."""
+        middle = self.lengths(self.prior()[0])
+        starts = [middle, replace(middle, length=SHORT * middle.length)]
+        if middle.single is not None:
+            starts += [replace(middle, single=SHORT**k * middle.single, share=1.0 / SHARE) for k in (1, 2)]
+        return starts
+
+    def prior(self) -> tuple[Array, Array]:
+        """Mean and width of the log-normal prior."""
+        p = self.n_params
+        mean = np.append(np.full(p, math.log(0.6 * math.sqrt(p))), math.log(1e-4))
+        width = np.append(np.ones(p), 1.5)
+        if self.kernel != ADDITIVE:
+            return mean, width
+        return (np.concatenate([mean, np.full(p, math.log(SINGLE)), [math.log(SHARE)]]),
+                np.concatenate([width, np.ones(p), [2.0]]))
+
+    def bounds(self) -> list[tuple[float, float]]:
+        """Of the coordinates."""
+        lengths, noise = ((math.log(low), math.log(high)) for low, high in (LENGTH_RANGE, NOISE_RANGE))
+        own = [lengths] * self.n_params + [noise]
+        if self.kernel == ADDITIVE:
+            own += [lengths] * self.n_params + [(math.log(LEAST_SHARE), math.log(MOST_SHARE))]
+        return own
+
+    def loss(self, theta: Array) -> tuple[float, Array]:
+        """Negative log posterior, up to a constant, and its gradient. Variance and mean of the target are profiled out.
+        """
+        n, p, lengths = len(self.x), self.n_params, self.lengths(theta)
+        k, slope = together(lengths, self.x, self.x)
+        singles = [] if lengths.single is None else list(alone(lengths.single, self.x, self.x))
+        whole, part = 1.0 / (1.0 + lengths.share), lengths.share / (1.0 + lengths.share) / p
+        added = sum((one for one, _ in singles), torch.zeros(())) * part
+        full = k * whole + added
+        full.diagonal().add_(lengths.noise + MIN_NOISE)
+        factor, failed = torch.linalg.cholesky_ex(full)
+        if failed > 0:
+            return 1e10, np.zeros_like(theta)
+        inverse = torch.cholesky_inverse(factor)
+        row_sums = inverse.sum(1)
+        alpha = inverse @ (self.y - (row_sums @ self.y) / row_sums.sum())
+        variance = max(float(self.y @ alpha) / n, 1e-12)
+        weight = inverse - torch.outer(alpha, alpha) / variance
+        gradient = np.empty_like(theta)
+        z = self.x / torch.from_numpy(lengths.length)
+        gradient[:p] = whole * _by_length(weight * slope, z)
+        gradient[p] = 0.5 * float(weight.diagonal().sum()) * lengths.noise
+        if lengths.single is not None:
+            z = self.x / torch.from_numpy(lengths.single)
+            for d, (_, own) in enumerate(singles):
+                gradient[p + 1 + d] = part * float(_by_length(weight * own, z[:, d : d + 1])[0])
+            gradient[-1] = 0.5 * whole * float((weight * (added - (1.0 - whole) * k)).sum())
+        middle, width = self.prior()
+        off = (theta - middle) / width
+        loss = 0.5 * n * math.log(variance) + float(factor.diagonal().log().sum())
+        return loss + 0.5 * float(off @ off), gradient + off / width
 
 
-def _kernel(a: Tensor, b: Tensor, smooth: bool) -> tuple[Tensor, Tensor]:
-    """Kernel between scaled points, and minus its derivative by half the squared distance."""
-    r2 = torch.addmm((b * b).sum(1)[None, :], a, b.T, alpha=-2.0).add_((a * a).sum(1)[:, None]).clamp_(min=0.0)
-    if smooth:
-        k = r2.mul_(-0.5).exp_()
-        return k, k.clone()
-    s = r2.mul_(5.0).sqrt_()
-    e = torch.exp(-s)
-    slope = (1.0 + s).mul_(e)
-    return slope + s.square().mul_(e).div_(3.0), slope.mul_(5.0 / 3.0)
+def _by_length(g: Tensor, z: Tensor) -> Array:
+    """Half the sum over pairs of rows of ``g`` times the squared distance in each column of ``z`` (N, P)."""
+    found: Array = (g.sum(1) @ (z * z) - ((g @ z) * z).sum(0)).numpy()
+    return found
 
 
 class GaussianProcess:
@@ -151,16 +189,19 @@ class GaussianProcess:
         lengths: From `fit_lengths`, on these rows or fewer.
         u: Rows (N, P).
         y: Target (N,).
+
+    Raises:
+        ValueError: A row is not finite.
     """
 
     def __init__(self, lengths: Lengths, u: Array, y: Array) -> None:
         self.lengths, self.u, self.y = lengths, u, y
-        self._length = torch.from_numpy(np.ascontiguousarray(lengths.length))
-        self._z = torch.from_numpy(np.ascontiguousarray(u)) / self._length
-        t = torch.from_numpy(np.ascontiguousarray(y))
+        if not (np.isfinite(u).all() and np.isfinite(y).all()):
+            raise ValueError("a row of a Gaussian process is not finite")
+        self._x, t = torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y))
         self._noise = lengths.noise + MIN_NOISE
         with one_thread():
-            k = _kernel(self._z, self._z, lengths.smooth)[0]
+            k = between(lengths, self._x, self._x)
             k.diagonal().add_(self._noise)
             factor, failed = torch.linalg.cholesky_ex(k)
             while failed > 0:  # rows so close that rounding makes them one
@@ -177,22 +218,19 @@ class GaussianProcess:
     def mean(self, u: Array) -> Array:
         """Expected target (C,) at points (C, P)."""
         with one_thread():
-            k = _kernel(torch.from_numpy(u) / self._length, self._z, self.lengths.smooth)[0]
+            k = between(self.lengths, torch.from_numpy(u), self._x)
             return (self._mean + k @ self._alpha).numpy()
 
     def gradient(self, u: Array) -> tuple[Array, Array]:
         """Expected target (C,) and its gradient (C, P)."""
         with one_thread():
-            z = torch.from_numpy(u) / self._length
-            k, slope = _kernel(z, self._z, self.lengths.smooth)
-            slope *= self._alpha
-            pull = (slope @ self._z - slope.sum(1)[:, None] * z) / self._length
-            return (self._mean + k @ self._alpha).numpy(), pull.numpy()
+            value, gradient = pulled(self.lengths, torch.from_numpy(u), self._x, self._alpha)
+            return (self._mean + value).numpy(), gradient.numpy()
 
     def moments(self, u: Array) -> tuple[Array, Array]:
         """Expected target (C,) and its standard deviation (C,), noise included."""
         with one_thread():
-            k = _kernel(torch.from_numpy(u) / self._length, self._z, self.lengths.smooth)[0]
+            k = between(self.lengths, torch.from_numpy(u), self._x)
             explained = ((k @ self._inverse) * k).sum(1)
             left = (1.0 + self._noise - explained).clamp_(min=self._noise)
             return (self._mean + k @ self._alpha).numpy(), (self._variance * left).sqrt_().numpy()

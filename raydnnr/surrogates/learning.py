@@ -26,10 +26,18 @@ from raydnnr.errors import ConfigError
 from raydnnr.likelihoods import Likelihood
 from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, Model, Target, constrained
 from raydnnr.surrogates.ensemble import Ensemble, EnsembleRegressor
-from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths, fit_lengths, log_posterior
+from raydnnr.surrogates.gaussian_process import (
+    ADDITIVE,
+    MATERN,
+    NORMAL,
+    GaussianProcess,
+    fit_lengths,
+    log_posterior,
+)
+from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.memo import Memo
-from raydnnr.surrogates.subsets import conditioning_rows, nearest_rows, telling_rows
-from raydnnr.surrogates.targets import Scale, choose_scale
+from raydnnr.surrogates.subsets import conditioning_rows, telling_rows
+from raydnnr.surrogates.targets import NARROW, Scale, choose_scale
 
 Array = NDArray[np.float64]
 Index = NDArray[np.intp]
@@ -39,11 +47,14 @@ LENGTH_ROWS = 256
 ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
 WIDEN_RANGE = (0.7, 5.0)
 MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, some evenly spaced ones
-# Models: a Gaussian process whose lengths are those of the whole cube; one of the normal kernel; one whose lengths are
-# those near the good region; networks.
-WIDE, SMOOTH, NEAR, ENSEMBLE = "wide", "smooth", "near", "ensemble"
-CLEARLY_BETTER = 0.8  # of the error of the model before it: what another one must do to be chosen
-EXACT = 0.05  # of the change that matters: an error below it leaves no wish for another model
+# Models: a Gaussian process on a scale that is bent beyond what matters, or on a plain one; on these with the normal
+# kernel; on the plain one of functions of one parameter each; networks.
+BENT, PLAIN, SUM, ENSEMBLE = "bent", "plain", "sum", "ensemble"
+BENT_SMOOTH, PLAIN_SMOOTH = "bent smooth", "plain smooth"
+KERNELS = {BENT_SMOOTH: NORMAL, PLAIN_SMOOTH: NORMAL, SUM: ADDITIVE}
+ROUGH = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN}  # the same without the normal kernel
+CLEARLY_BETTER = 0.9  # of the error of the model before it: what another one must do to be chosen
+EXACT = 0.05  # an error, in units of the bent scale, that leaves no wish for another model
 NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
 
@@ -166,7 +177,7 @@ class _Task:
         regressor = self.ensemble(rows) if word == ENSEMBLE else None
         if regressor is not None:
             return regressor[1][k], EnsembleTarget(regressor[0], k)
-        scale, lengths = self.lengths(learned_from, column, WIDE if word == ENSEMBLE else word)
+        scale, lengths = self.lengths(learned_from, column, BENT if word == ENSEMBLE else word)
         there = chosen[np.isfinite(rows.observables[chosen, column])]
         return scale, GaussianProcess(lengths, rows.u[there], scale.forward(rows.observables[there, column]))
 
@@ -183,42 +194,40 @@ class _Task:
         rng = np.random.default_rng([self.seed, len(rows), 1])
         return conditioning_rows(rows.nll, self.threshold, rng, self.learner.max_rows)
 
-    def lengths(self, rows: Rows, column: int, model: str, *, alone: bool = False) -> tuple[Scale, Lengths]:
+    def lengths(self, rows: Rows, column: int, model: str) -> tuple[Scale, Lengths]:
         """Scale and lengths of an observable, learned from a few hundred rows.
 
-        Those of the milestone before are one of the starts, unless the rows stand ``alone``.
+        Those of the milestone before and of the rougher model on the same rows are starts of the search.
         """
-        scale, starts = self.scale(rows, column)
+        scale = self.scale(rows, column, model)
 
         def learn() -> Lengths:
             there = np.flatnonzero(np.isfinite(rows.observables[:, column]))
-            u, nll = rows.u[there], rows.nll[there]
-            older = []
-            before = rows.take(slice(0, self.learner.before(len(rows))))
-            if not alone and before.ok.sum() >= MIN_ROWS:
-                older = [self.lengths(before, column, model, alone=True)[1]]
             rng = np.random.default_rng([self.seed, len(rows), column, 2])
-            pick = (nearest_rows if model == NEAR else telling_rows)(u, nll, self.threshold, rng, LENGTH_ROWS)
-            t = scale.forward(rows.observables[there[pick], column])
-            found = fit_lengths(u[pick], t, [*starts, *older], smooth=model == SMOOTH)
-            if model == SMOOTH:  # not a maximum that only looks like one, as where all is taken for noise
-                wide = self.lengths(rows, column, WIDE, alone=alone)[1]
-                if log_posterior(wide, u[pick], t) > log_posterior(found, u[pick], t):
-                    return wide
-            return found
+            pick = there[telling_rows(rows.u[there], rows.nll[there], self.threshold, rng, LENGTH_ROWS)]
+            u, t = rows.u[pick], scale.forward(rows.observables[pick, column])
+            before = rows.take(slice(0, self.learner.before(len(rows))))
+            starts = [self.lengths(before, column, model)[1]] if before.ok.sum() >= MIN_ROWS else []
+            if model not in ROUGH:
+                return fit_lengths(u, t, starts, kernel=KERNELS.get(model, MATERN))
+            rough = self.lengths(rows, column, ROUGH[model])[1]
+            found = fit_lengths(u, t, [*starts, rough], kernel=KERNELS[model])
+            # not a maximum that only looks like one, as where all is taken for noise
+            return rough if log_posterior(rough, u, t) > log_posterior(found, u, t) else found
 
-        return scale, self.memo.get(self.key(f"lengths {column} {model} {alone}", rows), learn)
+        found: Lengths = self.memo.get(self.key(f"lengths {column} {model}", rows), learn)
+        return scale, found
 
-    def scale(self, rows: Rows, column: int) -> tuple[Scale, list[Lengths]]:
-        """Scale of an observable, and lengths to begin with."""
-        def choose() -> tuple[Scale, list[Lengths]]:
+    def scale(self, rows: Rows, column: int, model: str) -> Scale:
+        """Scale on which a model learns an observable."""
+        width = NARROW * self.matters(column) if model in (BENT, BENT_SMOOTH, ENSEMBLE) else math.inf
+
+        def choose() -> Scale:
             there = np.isfinite(rows.observables[:, column])
-            rng = np.random.default_rng([self.seed, len(rows), column, 5])
-            scale, lengths = choose_scale(rows.u[there], rows.observables[there, column], rows.nll[there],
-                                          self.matters(column), rng)
-            return scale, [] if lengths is None else [lengths]
+            return choose_scale(rows.observables[there, column], rows.nll[there], width)
 
-        return self.memo.get(self.key(f"scale {column}", rows), choose)
+        found: Scale = self.memo.get(self.key(f"scale {column} {width}", rows), choose)
+        return found
 
     def matters(self, column: int) -> float:
         """Change of an observable that matters: sigma, or the threshold where the observable is an NLL itself."""
@@ -249,7 +258,7 @@ class _Task:
             return None
 
         def learn() -> tuple[EnsembleRegressor, list[Scale]]:
-            scales = [self.scale(rows, column)[0] for column in self.columns]
+            scales = [self.scale(rows, column, ENSEMBLE) for column in self.columns]
             t = np.stack([s.forward(rows.observables[:, c]) for s, c in zip(scales, self.columns, strict=True)], -1)
             rng = np.random.default_rng([self.seed, len(rows), 4])
             pick = np.sort(rng.permutation(len(rows))[:ENSEMBLE_MAX_ROWS])
@@ -262,7 +271,7 @@ class _Task:
         """How the models of the milestone before predicted the rows that came since."""
         n_targets = len(self.columns)
         only_ensemble = self.learner.surrogate == "ensemble"
-        untested = _Examination((ENSEMBLE if only_ensemble else WIDE,) * n_targets, (1.0,) * n_targets, Skill())
+        untested = _Examination((ENSEMBLE if only_ensemble else BENT,) * n_targets, (1.0,) * n_targets, Skill())
         n_new = len(now) - len(before)
         new = now.take(len(before) + np.unique(np.linspace(0, n_new - 1, min(n_new, MAX_EXAMINED)).astype(np.intp)))
         if before.ok.sum() < MIN_ROWS or new.ok.sum() < MIN_EXAMINED:
@@ -275,13 +284,17 @@ class _Task:
         for k, target in enumerate(emulator.targets):
             there = np.isfinite(new.observables[:, target.column])
             u, o = new.u[there], new.observables[there, target.column]
-            best, name = _tested(target.model, target.scale, u, o), untested.models[k]
-            exact = best.error < EXACT * self.matters(target.column)
-            for other in () if exact else self.rivals(before):
-                scale, model = self.model(before, before, k, other, chosen)
-                tested = _tested(model, scale, u, o)
-                if tested.error < CLEARLY_BETTER * best.error and tested.tail <= best.tail:
-                    best, name = tested, other
+            yardstick = self.scale(before, target.column, BENT)
+            best, name = _tested(target.model, target.scale, u, o, yardstick), untested.models[k]
+            for rival in self.rivals(before):
+                if best.error < EXACT:
+                    break
+                if rival == BENT_SMOOTH and name != BENT:
+                    continue
+                scale, model = self.model(before, before, k, rival, chosen)
+                tested = _tested(model, scale, u, o, yardstick)
+                if tested.error < CLEARLY_BETTER * best.error:
+                    best, name = tested, rival
             models.append(name)
             widen.append(float(np.clip(best.deviation, *WIDEN_RANGE)))
             errors.append(best.error / best.guess if best.guess > 0 else 0.0)
@@ -293,7 +306,7 @@ class _Task:
         if self.learner.surrogate == "ensemble":
             return ()
         networks = self.learner.surrogate == "mixed" and self.ensemble(rows) is not None
-        return (SMOOTH, NEAR, ENSEMBLE) if networks else (SMOOTH, NEAR)
+        return (PLAIN, PLAIN_SMOOTH, SUM, BENT_SMOOTH) + ((ENSEMBLE,) if networks else ())
 
     def key(self, what: str, rows: Rows) -> bytes:
         """What something was learned from."""
@@ -305,23 +318,22 @@ class _Task:
 
 @dataclass(frozen=True)
 class _Tested:
-    """How a model did on new rows: median and 90 % quantile of the absolute error in the scale of the observable, the
-    median error of guessing the median, and the 90 % quantile of the standardised errors beside the normal one's.
+    """How a model did on new rows: the mean absolute error on the bent scale, on which a miss far away counts little,
+    that of guessing the median, and the 90 % quantile of the standardised errors beside the normal one's.
     """
 
     error: float
-    tail: float
     guess: float
     deviation: float
 
 
-def _tested(model: Model, scale: Scale, u: Array, o: Array) -> _Tested:
+def _tested(model: Model, scale: Scale, u: Array, o: Array, yardstick: Scale) -> _Tested:
     if len(o) < MIN_EXAMINED // 2:
-        return _Tested(math.inf, math.inf, 0.0, 1.0)
+        return _Tested(math.inf, 0.0, 1.0)
     mean, std = model.moments(u)
     deviation = float(np.quantile(np.abs(scale.forward(o) - mean) / std, 0.9)) / NORMAL_90
-    error, tail = np.quantile(np.abs(scale.backward(mean) - o), [0.5, 0.9]).tolist()
-    return _Tested(error, tail, float(np.median(np.abs(o - np.median(o)))), deviation)
+    predicted, true = yardstick.bent(scale.backward(mean)), yardstick.bent(o)
+    return _Tested(float(np.abs(predicted - true).mean()), float(np.abs(true - np.median(true)).mean()), deviation)
 
 
 def _ranking(score: Array, new: Rows, threshold: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 class Memo:
     """What was learned at milestones, by what it was learned from. At most ``size`` things are kept."""
 
-    size: int = 256
+    size: int = 1024
     known: dict[bytes, Any] = field(default_factory=dict)
 
     def get(self, key: bytes, learn: Callable[[], Any]) -> Any:

@@ -53,16 +53,6 @@ def telling_rows(u: Array, nll: Array, threshold: float, rng: np.random.Generato
     return np.concatenate([best[spread(u[best], n_rows - len(others))], others])
 
 
-def nearest_rows(u: Array, nll: Array, threshold: float, rng: np.random.Generator, n_rows: int) -> Index:
-    """Rows that lengths near the good region are learned from: the best half, and any of the others.
-
-    Arguments as above.
-    """
-    order = np.argsort(nll, kind="stable")
-    half = min(n_rows, len(order)) // 2
-    return np.concatenate([order[:half], rng.permutation(order[half:])[: n_rows - half]])
-
-
 def spread(u: Array, n: int) -> Index:
     """``n`` of the points (N, P), the first and then always the one farthest from those chosen.
 

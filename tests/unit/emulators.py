@@ -9,7 +9,8 @@ import numpy as np
 
 from raydnnr.likelihoods import Gauss, Off, Upper, get_losses
 from raydnnr.surrogates.emulator import Emulator, Target, constrained
-from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths
+from raydnnr.surrogates.gaussian_process import GaussianProcess
+from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.learning import Rows
 from raydnnr.surrogates.targets import Scale
 

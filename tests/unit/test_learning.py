@@ -15,7 +15,8 @@ from raydnnr.likelihoods import Gauss, Off, get_losses
 from raydnnr.surrogates import learning
 from raydnnr.surrogates.emulator import EnsembleTarget
 from raydnnr.surrogates.ensemble import Ensemble
-from raydnnr.surrogates.gaussian_process import GaussianProcess, Lengths
+from raydnnr.surrogates.gaussian_process import NORMAL, GaussianProcess
+from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.learning import MIN_ROWS, WIDEN_RANGE, Learner, Rows, milestone
 from raydnnr.surrogates.memo import Memo
 from tests.unit.emulators import LIKELIHOODS, SHELL, radius, rows
@@ -188,13 +189,34 @@ def test_a_normal_kernel_that_explains_rows_less_well_than_the_other_one_is_not_
     """Its search for lengths may end where all is noise."""
     fit = learning.fit_lengths
 
-    def fails(u, y, *args, smooth=False, **settings):
-        return Lengths(np.full(2, 30.0), 1.0, True) if smooth else fit(u, y, *args, **settings)
+    def fails(u, y, *args, kernel, **settings):
+        wrong = Lengths(np.full(2, 30.0), 1.0, True)
+        return wrong if kernel == NORMAL else fit(u, y, *args, kernel=kernel, **settings)
 
     monkeypatch.setattr(learning, "fit_lengths", fails)
     known = rows(200, likelihoods=SHELL)
     task = learning._Task(PROCESS, SHELL, 1.0, 0, Memo())
-    assert not task.lengths(known, 0, learning.SMOOTH)[1].smooth
+    assert not task.lengths(known, 0, learning.PLAIN_SMOOTH)[1].smooth
+
+
+def test_an_observable_is_learned_on_the_scale_that_predicts_it_better():
+    """A cliff of a hundred widths, far from what matters, and a function that is smooth everywhere."""
+    known = rows(200, likelihoods=SHELL)
+    cliff = known.observables[:, 0] - 3.0 * (known.u[:, 0] > 0.8)
+    widths = {}
+    for name, o in {"cliff": cliff, "smooth": wave(known.u)}.items():
+        nll = 0.5 * ((o - 0.35) / 0.02) ** 2
+        widths[name] = learn(replace(known, observables=o[:, None], nll=nll))[0].targets[0].scale.width
+    assert widths == {"cliff": pytest.approx(0.04), "smooth": math.inf}
+
+
+def test_an_observable_that_is_a_sum_is_learned_as_one():
+    known = rows(200, n_params=4, likelihoods=SHELL)
+    o = np.cos(30.0 * known.u).sum(axis=1)
+    nll = 0.5 * ((o - 0.35) / 0.02) ** 2
+    emulator, skill = learn(replace(known, observables=o[:, None], nll=nll))
+    assert emulator.targets[0].model.lengths.single is not None
+    assert skill.errors[0] < 0.3
 
 
 def test_each_surrogate_is_what_was_asked_for(quick_networks):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raydnnr.surrogates.subsets import conditioning_rows, nearest_rows, spread, telling_rows
+from raydnnr.surrogates.subsets import conditioning_rows, spread, telling_rows
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -18,7 +18,7 @@ def drawn(seed, n, n_params=2):
 
 
 @pytest.mark.parametrize("choose", [
-    telling_rows, nearest_rows,
+    telling_rows,
     lambda u, nll, threshold, rng, n_rows: conditioning_rows(nll, threshold, rng, n_rows)])
 @given(seed=seeds, n=st.integers(1, 120), n_rows=st.integers(3, 60), threshold=st.floats(0, 30))
 def test_as_many_rows_as_asked_for_each_once(choose, seed, n, n_rows, threshold):
@@ -44,7 +44,6 @@ def test_good_rows_that_tell_are_spread_over_the_good_region():
     good = good[good < 360]
     assert len(good) == 30
     assert (good < 300).sum() <= 3
-    assert (nearest_rows(u, nll, 1.0, rng, 90) < 300).sum() >= 45
 
 
 @given(seed=seeds, n=st.integers(2, 40), k=st.integers(2, 40))
