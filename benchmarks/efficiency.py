@@ -87,7 +87,8 @@ def tasks(arguments: argparse.Namespace) -> list[Task]:
                 limit = methods.method(name).max_evaluations or arguments.max_evaluations
                 found.append(Task(problem, name, seed, min(limit, arguments.max_evaluations), {}, name))
             if arguments.ablation:
-                found += [Task(problem, "hybrid", seed, arguments.max_evaluations, settings, f"hybrid: {part}")
+                limit = min(methods.method("hybrid").max_evaluations, arguments.max_evaluations)
+                found += [Task(problem, "hybrid", seed, limit, settings, f"hybrid: {part}")
                           for part, settings in ABLATIONS.items()]
     return found
 

@@ -63,7 +63,7 @@ PEERS: dict[str, Peer] = {
                          max_evaluations=5000),
 }
 
-LIMITS = {"random": 10_000, "mls_dnnr": 3000}  # evaluations of our own methods where more would say nothing new
+LIMITS = {"hybrid": 6000, "random": 10_000, "mls_dnnr": 3000}  # evaluations of our own methods: more says little new
 
 
 def method(name: str, settings: Mapping[str, Any] | None = None) -> Peer:
