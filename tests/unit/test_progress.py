@@ -21,7 +21,8 @@ from raydnnr.progress import Progress
 from tests.unit.plans import square
 
 POOL = PoolState(n_slots=8, busy=7, queued=40, seconds_per_point=0.5)
-REPORT = TrainingReport(n_points=700, epochs=120, loss=0.0123, validation_loss=0.0456, seconds=1.5, device="cuda:0")
+REPORT = TrainingReport(n_points=700, epochs=120, loss=0.0123, validation_loss=0.0456, seconds=1.5, device="cuda:0",
+                        expected_good=0.8, found_good=0.75, reliability=((20, 0.8, 0.75),))
 BEGUN = Summary(evaluations=100, good=5, ok=90, invalid=6, failed=4, iterations=2, pending=50, best_nll=0.25,
                 seconds=61.0, reasons=(("tachyon [/red]", 6),))
 
@@ -129,7 +130,8 @@ def test_the_status_file_holds_the_counts(tmp_path, clock):
     assert {key: held[key] for key in expected} == expected
     assert held["pid"] > 1
     assert held["training"] == {"points": 700, "epochs": 120, "loss": 0.0123, "validation_loss": 0.0456,
-                                "seconds": 1.5, "device": "cuda:0"}
+                                "seconds": 1.5, "device": "cuda:0", "expected_good": 0.8, "found_good": 0.75,
+                                "reliability": [[20, 0.8, 0.75]]}
     watch.write_status("stopped", "signal: SIGTERM")
     assert (status(tmp_path)["state"], status(tmp_path)["reason"]) == ("stopped", "signal: SIGTERM")
     assert status(tmp_path)["evaluations"] == 100
