@@ -32,6 +32,7 @@ LONGEST_STEP = 0.12  # of a projection, times the root of P
 LANDING = 0.9  # at most, so that points land all over the thickness of a shell, not on its outside
 SIZES = (-1.5, 0.2)  # decadic logarithms of the size of a step inside
 OPTIMISM = 3.0
+FEWEST_STIRRED, STIRRING = 10, 0.003
 DAMPING = 1e-3
 VALID_MARGIN = 0.3  # of the validity label (+1 ok, -1 not) that a projection aims at
 LABEL_WEIGHT = 3.0
@@ -127,6 +128,26 @@ def walk(emulator: Emulator, u: Array, n_steps: int, rng: np.random.Generator) -
         if step >= n_steps // 2:
             places.append(u)
     return np.concatenate(places) if places else u
+
+
+def stir(emulator: Emulator, u: Array, n_moves: int, rng: np.random.Generator) -> Array:
+    """Points (C, P) of which those inside the region have been moved along differences of others, where they stayed
+    inside: symmetric moves, which lead to an even density (differential evolution Monte Carlo; ter Braak 2006).
+    """
+    inside = np.flatnonzero(emulator.score(u) < emulator.threshold)
+    if len(inside) < FEWEST_STIRRED:
+        return u
+    place = u[inside]
+    for _ in range(n_moves):
+        first, second = (place[rng.integers(len(place), size=len(place))] for _ in range(2))
+        moved = rng.random(place.shape) < rng.uniform(0.2, 1.0, (len(place), 1))
+        step = rng.uniform(0.1, 1.0, (len(place), 1)) * (first - second) * moved
+        new = reflect(place + step + STIRRING * rng.standard_normal(place.shape))
+        taken = emulator.score(new) < emulator.threshold
+        place = np.where(taken[:, None], new, place)
+    u = u.copy()
+    u[inside] = place
+    return u
 
 
 def _tangent_step(geometry: Geometry, excess: Array, rng: np.random.Generator) -> Array:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from raydnnr.search.region import project, walk
+from raydnnr.search.region import project, stir, walk
 
 if TYPE_CHECKING:
     from raydnnr.surrogates.emulator import Emulator
@@ -24,6 +24,7 @@ FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
 N_PARENTS, N_PROJECTED = 350, 500  # that the clouds start from
 WALK_STEPS = 4
+N_STIRRED = 6  # moves that even out the cloud
 FAR = 3.0  # from a good point, in units of the median distance between neighbouring ones
 MAX_CLOUD = 1000
 MAX_WALKED = 250  # projected points that walk on
@@ -135,7 +136,7 @@ class Scene:
         if self.few_good:
             starts = project(emulator, starts + 0.05 * self.rng.standard_normal(starts.shape), self.rng)[0]
         cloud = np.concatenate([walk(emulator, starts, WALK_STEPS, self.rng), self.far_cloud])
-        return cloud[self.rng.permutation(len(cloud))[:MAX_CLOUD]]
+        return stir(emulator, cloud[self.rng.permutation(len(cloud))[:MAX_CLOUD]], N_STIRRED, self.rng)
 
     @cached_property
     def far_cloud(self) -> Array:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from raydnnr.search import region
-from raydnnr.search.region import OPTIMISM, newton_step, reflect, violation, walk
+from raydnnr.search.region import OPTIMISM, newton_step, reflect, stir, violation, walk
 from raydnnr.surrogates.emulator import Geometry
 
 RADIUS, WIDTH = 0.35, 0.01
@@ -182,3 +182,41 @@ def test_no_points_no_cloud():
     assert project(Shell(), none)[0].shape == (0, 3)
     assert walk(Shell(), none, 4, np.random.default_rng(0)).shape == (0, 3)
     assert walk(Shell(), anywhere(3, 3), 0, np.random.default_rng(0)).shape == (3, 3)
+
+
+# ---- evening out
+
+
+@dataclass(frozen=True)
+class Ball:
+    """A surrogate that takes the ball of radius 0.3 around the middle of the cube for good, but for a slice of it."""
+
+    threshold: float = 0.3
+
+    def score(self, u):
+        """As of `Emulator`."""
+        r = np.linalg.norm(u - 0.5, axis=1)
+        return np.where(np.abs(u[:, 0] - 0.5) < 0.02, 9.0, r)
+
+
+def test_stirred_points_stay_inside_and_others_where_they_are():
+    u = anywhere(300, 3)
+    new, within = stir(Ball(), u, 5, np.random.default_rng(1)), Ball().score(u) < 0.3
+    assert (Ball().score(new[within]) < 0.3).all()
+    assert not (new[within] == u[within]).all()
+    np.testing.assert_array_equal(new[~within], u[~within])
+
+
+def test_stirring_makes_the_density_even():
+    """Points on the surface of a ball become points of all its volume, where half lie within 0.24 of the middle."""
+    direction = np.random.default_rng(0).standard_normal((600, 3))
+    u = 0.5 + 0.29 * direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    before, after = u, stir(Ball(), u, 60, np.random.default_rng(1))
+    share = [np.mean(np.linalg.norm(cloud - 0.5, axis=1) < 0.3 * 0.5 ** (1 / 3)) for cloud in (before, after)]
+    assert share[0] < 0.05
+    assert 0.4 < share[1] < 0.56
+
+
+def test_a_few_points_are_not_stirred():
+    u = np.full((4, 3), 0.3) + 0.2 * anywhere(4, 3)
+    np.testing.assert_array_equal(stir(Ball(), u, 5, np.random.default_rng(1)), u)
