@@ -32,7 +32,8 @@ MIN_NOISE = 1e-6  # variance of the noise beside that of the target: keeps the m
 LENGTH_RANGE = (0.02, 30.0)
 NOISE_RANGE = (1e-9, 1.0)
 MAX_ITERATIONS = 25  # of the fit of lengths
-TRIAL_ITERATIONS = 6  # from each start of it
+TRIAL_ITERATIONS = 6  # from each start of it, with half of the rows where there are
+MANY_ROWS = 128
 SHORT = 0.25  # lengths of the second start, in units of the prior's: what varies fast looks like noise from the first
 SINGLE, SHARE = 0.5, 0.3  # middle of the prior of the lengths of one parameter, and of the share of their functions
 LEAST_SHARE, MOST_SHARE = 1e-3, 1e3
@@ -65,15 +66,16 @@ def fit_lengths(u: Array, y: Array, starts: Sequence[Lengths] = (), max_iteratio
         kernel: matern, normal or additive.
     """
     fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel)
+    some = _Fit(fit.x[::2], fit.y[::2], kernel) if len(y) >= MANY_ROWS else fit
     bounds = fit.bounds()
 
-    def climb(first: Array, n_iterations: int) -> OptimizeResult:
+    def climb(fit: _Fit, first: Array, n_iterations: int) -> OptimizeResult:
         return minimize(fit.loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": n_iterations})
 
     firsts = [fit.theta(start) for start in (*fit.first(), *starts)]
     with one_thread():
-        trials = [climb(first, TRIAL_ITERATIONS) for first in firsts]
-        found = climb(min(trials, key=lambda trial: float(trial.fun)).x, max_iterations)
+        trials = [climb(some, first, TRIAL_ITERATIONS) for first in firsts]
+        found = climb(fit, min(trials, key=lambda trial: float(trial.fun)).x, max_iterations)
     return fit.lengths(found.x)
 
 
@@ -118,12 +120,11 @@ class _Fit:
         return Lengths(value[:p], float(value[p]), self.kernel == NORMAL)
 
     def first(self) -> list[Lengths]:
-        """Starts: the middle of the prior, short lengths, and for the additive kernel short ones of it."""
+        """Starts: the middle of the prior, and short lengths; of the additive kernel those of one parameter."""
         middle = self.lengths(self.prior()[0])
-        starts = [middle, replace(middle, length=SHORT * middle.length)]
-        if middle.single is not None:
-            starts += [replace(middle, single=SHORT**k * middle.single, share=1.0 / SHARE) for k in (1, 2)]
-        return starts
+        if middle.single is None:
+            return [middle, replace(middle, length=SHORT * middle.length)]
+        return [middle, *(replace(middle, single=SHORT**k * middle.single, share=1.0 / SHARE) for k in (1, 2))]
 
     def prior(self) -> tuple[Array, Array]:
         """Mean and width of the log-normal prior."""
