@@ -2,8 +2,8 @@
 
 A good point is worth the distance to the nearest good point known before its round, in units of the median distance
 between neighbouring good points, or `NEW_ISLAND` beyond `FAR` of them: a point beside another one brings little, a new
-island all that it may have. While
-there are fewer than `FEW_GOOD` good points, a point is worth 1 that belongs to the best ones known by then.
+island much. While there are fewer than `FEW_GOOD` good points, a point is worth 1 that belongs to the best ones known
+by then.
 Recent rounds count more; every source keeps a floor, so that none is ever forgotten (a non-stationary bandit with
 discounting, arXiv:0805.3415).
 """

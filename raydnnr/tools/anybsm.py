@@ -6,16 +6,15 @@ import importlib
 import json
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from raydnnr.errors import ConfigError
-from raydnnr.tools.formulas import Formulas, formula_texts
-from raydnnr.tools.package_tool import PackageTool
+from raydnnr.tools.formulas import formula_texts
+from raydnnr.tools.package_tool import FormulaTool
 from raydnnr.tools.python_function import PythonResult
 from raydnnr.tools.slot import Slot
 
@@ -28,7 +27,7 @@ _STANDARD_GEV = 3 * 125.1**2 / 246.22  # the Standard Model's, at tree level
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnyBsm(PackageTool):
+class AnyBsm(FormulaTool):
     """anyBSM (``pip install anyBSM``), imported once in each slot, with its model and diagrams.
 
     Read from it, by ``key``, in GeV, real parts at zero momentum: ``lambda_hhh``, the coupling at one loop, and
@@ -50,6 +49,7 @@ class AnyBsm(PackageTool):
     """
 
     word: ClassVar[str] = "anybsm"
+    table: ClassVar[str] = "parameters"
     answered_by: ClassVar[str] = "raydnnr.tools.anybsm:couplings"
     citations: ClassVar[tuple[str, ...]] = ("Bahl:2023eau",)
 
@@ -79,14 +79,6 @@ class AnyBsm(PackageTool):
             return [f"there is no model {self.model}: no such folder"]
         return super().check()
 
-    def prepare(self, names: Iterable[str]) -> None:
-        """Check the expressions of the parameters."""
-        self._formulas.check(names, f"tools.{self.name}")
-
-    def uses(self, names: Iterable[str]) -> set[str]:
-        """Those in the parameters."""
-        return self._formulas.uses(names)
-
     def fingerprint(self) -> Mapping[str, object]:
         """The model, without the folder it is in, its parameters and the scheme."""
         return {"kind": self.word, "model": os.path.basename(self.model), "scheme": self.scheme,
@@ -99,10 +91,6 @@ class AnyBsm(PackageTool):
 
     def _settings(self) -> dict[str, Any]:
         return {"model": self.model, "scheme": self.scheme}
-
-    @cached_property
-    def _formulas(self) -> Formulas:
-        return Formulas("parameters", self.parameters)
 
 
 # ---- in the worker

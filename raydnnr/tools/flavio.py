@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, ClassVar
 
 from raydnnr.errors import ConfigError, did_you_mean
 from raydnnr.evaluation import Source
 from raydnnr.tools.base import Result
-from raydnnr.tools.formulas import Formulas, formula_texts
-from raydnnr.tools.package_tool import PackageTool
+from raydnnr.tools.formulas import formula_texts
+from raydnnr.tools.package_tool import FormulaTool
 from raydnnr.tools.slot import Slot
 
 _KEYS = ("prediction", "args")
@@ -36,7 +35,7 @@ class Coefficients(Result):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flavio(PackageTool):
+class Flavio(FormulaTool):
     """flavio (with ``particle<1``), imported once in each slot: 5 to 10 s and 0.8 GB.
 
     An observable is predicted when it is read, in the order of the configuration: where a cheap one is outside its
@@ -53,6 +52,7 @@ class Flavio(PackageTool):
     """
 
     word: ClassVar[str] = "flavio"
+    table: ClassVar[str] = "coefficients"
     answered_by: ClassVar[str] = "raydnnr.tools.flavio:predict"
     citations: ClassVar[tuple[str, ...]] = ("Straub:2018kue", "Aebischer:2018bkb")
 
@@ -82,14 +82,6 @@ class Flavio(PackageTool):
             raise ConfigError(f"{where}.args: got {args!r}; use a list of numbers")
         return Prediction(self.name, name, tuple(float(a) for a in args))
 
-    def prepare(self, names: Iterable[str]) -> None:
-        """Check the expressions of the coefficients."""
-        self._formulas.check(names, f"tools.{self.name}")
-
-    def uses(self, names: Iterable[str]) -> set[str]:
-        """Those in the coefficients."""
-        return self._formulas.uses(names)
-
     def fingerprint(self) -> Mapping[str, object]:
         """Coefficients, scale and basis."""
         return {"kind": self.word, "coefficients": dict(self.coefficients), **self._settings(),
@@ -105,10 +97,6 @@ class Flavio(PackageTool):
         request = {**self._settings(), "coefficients": dict(result.values), "prediction": source.prediction,
                    "args": list(source.args)}
         return self.ask(result.slot, request)["value"]
-
-    @cached_property
-    def _formulas(self) -> Formulas:
-        return Formulas("coefficients", self.coefficients)
 
     def _settings(self) -> dict[str, Any]:
         return {"scale": self.scale, "eft": self.eft, "basis": self.basis}

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
 from raydnnr.errors import ConfigError, ToolFailure
-from raydnnr.tools.formulas import Formulas, formula_texts
-from raydnnr.tools.package_tool import PackageTool
+from raydnnr.tools.formulas import formula_texts
+from raydnnr.tools.package_tool import FormulaTool
 from raydnnr.tools.program import check_file_name
 from raydnnr.tools.python_function import PythonResult
 from raydnnr.tools.slot import Slot
@@ -22,7 +21,7 @@ _MASS_125 = 125.09  # GeV, of the Standard Model that ``delta_chisq`` is relativ
 
 
 @dataclass(frozen=True, kw_only=True)
-class HiggsTools(PackageTool):
+class HiggsTools(FormulaTool):
     """HiggsTools, which is HiggsBounds 6 and HiggsSignals 3, imported once in each slot, with its data sets.
 
     It works on ``input_file``, the spectrum of an earlier tool with masses, decays of the Higgs bosons and of the top
@@ -54,6 +53,7 @@ class HiggsTools(PackageTool):
     """
 
     word: ClassVar[str] = "higgstools"
+    table: ClassVar[str] = "predictions"
     answered_by: ClassVar[str] = "raydnnr.tools.higgstools:compare"
     paths: ClassVar[tuple[str, ...]] = ("bounds", "signals")
     citations: ClassVar[tuple[str, ...]] = ("Bahl:2022igd", "Bechtle:2020pkv", "Bechtle:2020uwn")
@@ -96,14 +96,6 @@ class HiggsTools(PackageTool):
                         f"https://gitlab.com/higgsbounds/{'hbdataset' if key == 'bounds' else 'hsdataset'}"]
         return super().check()
 
-    def prepare(self, names: Iterable[str]) -> None:
-        """Check the expressions of the predictions."""
-        self._formulas.check(names, f"tools.{self.name}")
-
-    def uses(self, names: Iterable[str]) -> set[str]:
-        """Those in the predictions."""
-        return self._formulas.uses(names)
-
     def fingerprint(self) -> Mapping[str, object]:
         """What is compared, and the data sets, by the names and sizes of their files."""
         return {"kind": self.word, "data": self.data_text, "predictions": dict(self.predictions),
@@ -122,10 +114,6 @@ class HiggsTools(PackageTool):
         return {"bounds": self.bounds and str(self.bounds), "signals": self.signals and str(self.signals),
                 "neutral": list(self.neutral), "charged": list(self.charged), "invisible": list(self.invisible),
                 "mass_uncertainty_gev": self.mass_uncertainty_gev}
-
-    @cached_property
-    def _formulas(self) -> Formulas:
-        return Formulas("predictions", self.predictions)
 
 
 def _digest(folder: Path | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 from raydnnr.errors import ToolFailure
+from raydnnr.tools.formulas import Formulas
 from raydnnr.tools.python_function import PythonFunction
 from raydnnr.tools.slot import ScratchRoot, Slot
 from raydnnr.tools.worker_process import START_TIMEOUT_S
@@ -65,3 +67,22 @@ class PackageTool(PythonFunction):
     def _settings(self) -> dict[str, JsonValue]:
         """The part of a request that is the same for all points: enough to get ready."""
         return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FormulaTool(PackageTool):
+    """A package that is told numbers of the user's: expressions by name, in the setting ``table``."""
+
+    table: ClassVar[str]
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Check the expressions."""
+        self._formulas.check(names, f"tools.{self.name}")
+
+    def uses(self, names: Iterable[str]) -> set[str]:
+        """Those in the expressions."""
+        return self._formulas.uses(names)
+
+    @cached_property
+    def _formulas(self) -> Formulas:
+        return Formulas(self.table, getattr(self, self.table))
