@@ -51,6 +51,7 @@ from common import table, versions
 from efficiency import HERE, WORK, hardware, usable
 from numpy.typing import NDArray
 from peers import methods
+from pictures import draw
 from problems.problem import Reference
 from score import Curves, Log, curves, good_points
 
@@ -391,36 +392,11 @@ def write_report(stem: Path, found: Sequence[Field], command: str, n_missing: in
 
 
 def pictures(stem: Path, scored: Sequence[Scored]) -> None:
-    """Good points and coverage against evaluations, every configuration in ``stem``/<name>.png: median and range."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("no plots: pip install -e '.[benchmarks]'")
-        return
-    stem.mkdir(parents=True, exist_ok=True)
+    """Good points and coverage (all) against evaluations, every configuration in ``stem``/<name>.png."""
     names = list(dict.fromkeys(one.method for one in scored))
     for config in dict.fromkeys(one.config for one in scored):
-        figure = Figure(figsize=(10, 4), dpi=80, layout="constrained")
-        for axes, what in zip(figure.subplots(1, 2), ("good", "coverage"), strict=True):
-            for k, name in enumerate(names):
-                mine = [one for one in scored if (one.config, one.method) == (config, name)]
-                if mine:
-                    _draw(axes, mine, what, f"C{k}")
-            axes.set(xlabel="evaluations", ylabel="good points" if what == "good" else "coverage (all)", xlim=(0, None),
-                     ylim=(0, None))
-            axes.grid(alpha=0.3)
-        figure.axes[0].set_title(config)
-        figure.axes[1].legend(fontsize=7)
-        figure.savefig(stem / f"{config}.png")
-
-
-def _draw(axes: Any, runs: Sequence[Scored], what: str, colour: str) -> None:
-    """Up to where the first of the runs ended."""
-    last = min(one.evaluations for one in runs)
-    x = np.arange(1, last + 1)
-    y = np.array([getattr(one.curves, what)[:last] for one in runs])
-    axes.plot(x, np.median(y, axis=0), color=colour, label=f"{runs[0].method} ({len(runs)} seeds)", lw=1.3)
-    axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.2, lw=0)
+        curves = {name: [o.curves for o in scored if (o.config, o.method) == (config, name)] for name in names}
+        draw(stem / f"{config}.png", curves, config, logarithmic=False)
 
 
 def _section(field: Field, scored: Sequence[Scored]) -> str:

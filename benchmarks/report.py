@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from common import table, versions
 from numpy.typing import NDArray
+from pictures import draw
 from problems import PROBLEMS
 from problems.problem import Problem
 from problems.shells import on_small_island
@@ -85,36 +86,11 @@ def write_report(stem: Path, runs: Sequence[Run], command: str, n_wanted: int) -
 
 
 def pictures(stem: Path, runs: Sequence[Run]) -> None:
-    """Good points and coverage against evaluations, every problem in ``stem``/<problem>.png: median and range."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("no plots: pip install -e '.[benchmarks]'")
-        return
-    stem.mkdir(parents=True, exist_ok=True)
+    """Good points and coverage against evaluations, every problem in ``stem``/<problem>.png."""
     names = list(dict.fromkeys(run.method for run in runs))
     for problem in dict.fromkeys(run.problem for run in runs):
-        figure = Figure(figsize=(10, 4), dpi=80, layout="constrained")
-        for axes, what in zip(figure.subplots(1, 2), ("good", "coverage"), strict=True):
-            for k, name in enumerate(names):
-                mine = [run for run in runs if (run.problem, run.method) == (problem, name)]
-                if mine:
-                    _draw(axes, mine, what, f"C{k}")
-            axes.set(xscale="log", xlabel="evaluations", ylabel="good points" if what == "good" else what)
-            axes.grid(alpha=0.3)
-        figure.axes[0].set(yscale="symlog", ylim=(0, None), title=f"{problem}: {PROBLEMS[problem].hard}")
-        figure.axes[1].set(ylim=(0, 1))
-        figure.axes[1].legend(fontsize=7)
-        figure.savefig(stem / f"{problem}.png")
-
-
-def _draw(axes: Any, runs: Sequence[Run], what: str, colour: str) -> None:
-    """Up to where the first of the runs ended."""
-    last = min(run.score.evaluations for run in runs)
-    x = np.unique(np.geomspace(min(50, last), last, 200).astype(int))
-    y = np.array([getattr(run.curves, what)[x - 1] for run in runs])
-    axes.plot(x, np.median(y, axis=0), color=colour, label=runs[0].method, lw=1.3)
-    axes.fill_between(x, y.min(axis=0), y.max(axis=0), color=colour, alpha=0.2, lw=0)
+        curves = {name: [r.curves for r in runs if (r.problem, r.method) == (problem, name)] for name in names}
+        draw(stem / f"{problem}.png", curves, f"{problem}: {PROBLEMS[problem].hard}", logarithmic=True)
 
 
 def _setting(command: str) -> str:
