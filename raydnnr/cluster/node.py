@@ -29,7 +29,7 @@ import psutil
 from raydnnr.atomic import write_atomically
 from raydnnr.cluster.environment import PATIENCE
 from raydnnr.errors import RaydnnrError
-from raydnnr.tools.guard import MARK, PREFIX, Guard, end, finish
+from raydnnr.tools.guard import PREFIX, Guard, end, finish, marks
 
 STEM = f"{PREFIX}ray-"  # of the names of temporary directories
 MAX_FOLDER = 46  # Ray's sockets are up to 60 characters below, and their paths end at 107
@@ -134,7 +134,7 @@ class TemporaryFolder:
         os.rename(unborn, self.path)  # only now can a sweep see it
         self.for_ray = self.path / "r"
         self._guard = Guard(str(self.path))
-        self.environment: Mapping[str, str] = {MARK: str(self.path)}
+        self.environment: Mapping[str, str] = marks(str(self.path))
 
     def end_processes(self) -> None:
         """End what was started in it and empty it."""

@@ -19,10 +19,16 @@ import threading
 import time
 
 MARK = "RAYDNNR_SCRATCH"  # environment variable of all processes started in a scratch directory: its path
+KEPT = "SPT_NOENV"  # ... which setproctitle, of Ray among others, writes over where this one is not set
 PREFIX = "raydnnr-"  # of the names of scratch directories: no other folder is ever removed
 GRACE_S = 0.5
 _BULK_S = 0.05  # lines are read in bulk: thousands of short programs per second must not cost the guard any time
 _TERM, _KILL = 15, 9
+
+
+def marks(folder: str) -> dict[str, str]:
+    """Environment variables of processes that are to end with a scratch directory, whatever title they take."""
+    return {MARK: folder, KEPT: "1"}
 
 
 class Guard:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from raydnnr.errors import ConfigError, ToolFailure
-from raydnnr.tools.guard import MARK, PREFIX, Guard
+from raydnnr.tools.guard import PREFIX, Guard, marks
 
 MEMORY = Path("/dev/shm")
 MIN_FREE_BYTES = 256 << 20
@@ -95,7 +95,7 @@ class Slot:
     def __init__(self, index: int, root: ScratchRoot) -> None:
         self.index = index
         self.scratch = root.path / f"slot-{index:03d}"
-        self.mark: Mapping[str, str] = {MARK: str(root.path)}
+        self.mark: Mapping[str, str] = marks(str(root.path))
         self._guard = root.guard
         self._groups: set[int] = set()
         self._residents: dict[str, Resident] = {}

@@ -18,6 +18,7 @@ from raydnnr.cluster.node import BLOCK, FIRST_PORT, JobFolder, Ports, TemporaryF
 from raydnnr.errors import RaydnnrError
 
 STARTED = "import os,sys,time; print('up', flush=True); time.sleep(600)"
+TITLED = "import ray, time; ray._raylet.setproctitle('ray::Agent'); print('up', flush=True); time.sleep(600)"
 
 
 def test_what_is_said_in_a_job_folder_is_heard(tmp_path):
@@ -57,11 +58,12 @@ def test_no_free_ports_is_an_error_that_says_so(monkeypatch):
         Ports.free(0)
 
 
-def test_a_temporary_directory_is_private_and_goes_with_its_processes(tmp_path):
+@pytest.mark.parametrize("program", [STARTED, TITLED], ids=["plain", "titled"])
+def test_a_temporary_directory_is_private_and_goes_with_its_processes(tmp_path, program):
     folder = TemporaryFolder(tmp_path, "1-0.0")
     assert folder.path.stat().st_mode & 0o777 == 0o700
     assert sweep(tmp_path) == []  # it lives
-    process = subprocess.Popen([sys.executable, "-c", STARTED], env={**os.environ, **folder.environment},
+    process = subprocess.Popen([sys.executable, "-c", program], env={**os.environ, **folder.environment},
                                stdout=subprocess.PIPE)
     assert process.stdout and process.stdout.readline()
     folder.for_ray.mkdir(mode=0o777)
