@@ -29,6 +29,7 @@ import psutil
 from raydnnr.atomic import write_atomically
 from raydnnr.cluster.environment import PATIENCE
 from raydnnr.errors import RaydnnrError
+from raydnnr.tools import slot
 from raydnnr.tools.guard import PREFIX, Guard, end, finish, marks
 
 STEM = f"{PREFIX}ray-"  # of the names of temporary directories
@@ -385,11 +386,19 @@ def _name() -> str:
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[TemporaryFolder]:
+    """The node's own; before and after it, what evaluators left that were killed with their guards goes, too."""
+    _sweep_scratch()
     folder = TemporaryFolder(_base(), _name())
     try:
         yield folder
     finally:
         folder.close()
+        _sweep_scratch()
+
+
+def _sweep_scratch() -> None:
+    for base in {slot.MEMORY, slot.scratch_base()}:
+        slot.sweep(base)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from raydnnr.errors import ConfigError, ToolFailure
-from raydnnr.tools.guard import PREFIX, Guard, marks
+from raydnnr.tools.guard import PREFIX, Guard, finish, marks
 
 MEMORY = Path("/dev/shm")
 MIN_FREE_BYTES = 256 << 20
@@ -179,7 +179,8 @@ def scratch_base() -> Path:
 
 
 def sweep(base: Path) -> list[Path]:
-    """Remove scratch roots of this user in ``base`` whose owner is gone; what was removed.
+    """Remove scratch roots of this user in ``base`` whose owner is gone, and end what still works there; what was
+    removed.
 
     Owners on other machines (the folder may be shared), and in other containers of this one, are left in peace.
     """
@@ -187,8 +188,9 @@ def sweep(base: Path) -> list[Path]:
     with contextlib.suppress(OSError), os.scandir(base) as entries:
         for entry in entries:
             if (owner := _Owner.parse(entry)) and owner.gone(Path(entry.path)):
-                shutil.rmtree(entry.path, ignore_errors=True)
                 removed.append(Path(entry.path))
+    if removed:
+        finish(set(), {str(path) for path in removed}, {})
     return removed
 
 

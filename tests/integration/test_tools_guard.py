@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -34,18 +35,19 @@ def marked(folder: Path) -> list[int]:
     return found
 
 
-def guards(folder: Path) -> list[int]:
-    """Guard processes: they hold nothing of the folder, so they are known by their parent, which is not theirs."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(word.endswith(b"raydnnr/tools/guard.py") for word in words):
-                found.append(int(entry.name))
-    return found
+def guards(owner: int) -> list[int]:
+    """Processes that listen to a pipe of this one: they are nobody's children, and hold nothing of the folder."""
+    ours = pipes(owner)
+    return [int(entry.name) for entry in Path("/proc").iterdir()
+            if entry.name.isdigit() and int(entry.name) != owner and ours & pipes(int(entry.name), only="0")]
+
+
+def pipes(pid: int, only: str = "*") -> set[str]:
+    found = set()
+    for number in Path(f"/proc/{pid}/fd").glob(only):
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(number))
+    return {name for name in found if name.startswith("pipe:")}
 
 
 def wait_until(what, timeout_s: float = 10.0) -> bool:
@@ -151,18 +153,17 @@ def test_processes_that_are_not_ours_end_with_us_if_they_are_still_the_same(tmp_
 
 
 def test_a_guard_that_is_killed_is_replaced(tmp_path):
-    before = set(guards(tmp_path))
     driver = start_driver(tmp_path, """
         threading.Thread(target=fake, args=(slots[0], "stubborn.py", "pid")).start()
         while True:
             run(slots[1], "/bin/true")
             time.sleep(0.05)
     """)
-    assert wait_until(lambda: marked(tmp_path) and set(guards(tmp_path)) - before)
-    first = set(guards(tmp_path)) - before
+    assert wait_until(lambda: marked(tmp_path) and guards(driver.pid))
+    first = set(guards(driver.pid))
     for pid in first:
         os.kill(pid, signal.SIGKILL)
-    assert wait_until(lambda: set(guards(tmp_path)) - before - first)
+    assert wait_until(lambda: set(guards(driver.pid)) - first)
     driver.kill()
     driver.wait()
 
@@ -171,30 +172,31 @@ def test_a_guard_that_is_killed_is_replaced(tmp_path):
 
 
 def test_without_a_guard_the_next_start_sweeps(tmp_path):
-    before = set(guards(tmp_path))
-    driver = start_driver(tmp_path, "time.sleep(60)")
-    for pid in set(guards(tmp_path)) - before:
+    driver = start_driver(tmp_path, HANGERS)
+    assert wait_until(lambda: len(marked(tmp_path)) >= 4)
+    for pid in guards(driver.pid):
         os.kill(pid, signal.SIGKILL)
     driver.kill()
     driver.wait()
     left = list(tmp_path.iterdir())
-    assert len(left) == 1
+    assert len(left) == 1 and marked(tmp_path)
 
     root = ScratchRoot.create(str(tmp_path))
     assert list(tmp_path.iterdir()) == [root.path]
+    assert wait_until(lambda: not marked(tmp_path))
     root.close()
 
 
 def test_a_guard_ends_with_its_root_and_is_small(tmp_path):
-    before = set(guards(tmp_path))
+    before = set(guards(os.getpid()))
     root = ScratchRoot.create(str(tmp_path))
-    (guard,) = set(guards(tmp_path)) - before
+    (guard,) = set(guards(os.getpid())) - before
     rss_kib = next(int(line.split()[1]) for line in Path(f"/proc/{guard}/status").read_text().splitlines()
                    if line.startswith("VmRSS"))
     assert rss_kib < 12 << 10
     assert int(Path(f"/proc/{guard}/stat").read_text().rpartition(")")[2].split()[1]) != os.getpid()
     root.close()
-    assert wait_until(lambda: guard not in guards(tmp_path))
+    assert wait_until(lambda: not Path(f"/proc/{guard}").exists())
 
 
 def test_roots_are_private_and_two_of_one_process_do_not_meet(tmp_path):

@@ -93,6 +93,29 @@ def test_a_dead_nodes_directory_and_processes_are_swept(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def test_what_an_evaluator_left_that_was_killed_with_its_guard_goes_before_and_after_a_node(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAYDNNR_TMP", str(tmp_path / "node"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.setattr(module.slot, "MEMORY", tmp_path / "memory")
+    for name in ("node", "scratch", "memory"):
+        (tmp_path / name).mkdir()
+    monkeypatch.setattr(module, "_base", lambda: tmp_path / "node")
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+
+    def left() -> list[Path]:
+        return list((tmp_path / "memory").iterdir())
+
+    def leave() -> None:
+        (tmp_path / "memory" / f"{module.PREFIX}{os.getuid()}-{dead.pid}-1").mkdir()
+
+    leave()
+    with module._temporary_folder():
+        assert not left()
+        leave()
+    assert not left() and not list((tmp_path / "node").iterdir())
+
+
 def test_a_path_that_is_too_long_for_sockets_is_not_used(monkeypatch, capsys):
     monkeypatch.setenv("RAYDNNR_TMP", "/local/" + "x" * 40)
     assert module._base() == Path("/tmp") and "too long" in capsys.readouterr().err
