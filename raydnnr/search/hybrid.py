@@ -36,7 +36,7 @@ if TYPE_CHECKING:  # they load torch, which a command that only reads a config h
     from raydnnr.surrogates.learning import Rows, Skill
 
 SURROGATES = ("mixed", "gaussian_process", "ensemble")
-NO_SKILL = 0.55  # ranking of new rows below which the surrogate proposes no more than its floors
+NO_SKILL = 0.55  # ranking of new rows below which the surrogate proposes no more than its floors, unless it is good
 FREE_PHYSICS = 20_000  # points wanted at once from which physics is so fast that nothing is gained by larger rounds
 FINITE = 1e300  # what an infinite threshold (every ok point is good, or none) is taken for
 LARGEST_GROWTH = 0.25  # of the rows by one round, where the slots want that many
@@ -160,7 +160,7 @@ class Hybrid:
         floors = {word: source.floor for word, source in sources.items()}
         past = bandit.History(scene.u, scene.violation, scene.nll < scene.threshold, view.rounds(), view.origins())
         parts = bandit.shares(past, floors)
-        if skill.ranking < NO_SKILL:
+        if skill.ranking < NO_SKILL and not _earns_trust(past, sources):
             parts = _without_trust(parts, floors, sources)
         origin: list[str] = []
         numbers = bandit.whole_numbers(parts, n_points)
@@ -188,6 +188,16 @@ class Hybrid:
         return sources
 
 
+def _earns_trust(past: bandit.History, sources: Mapping[str, Source]) -> bool:
+    """Whether points that were chosen by a surrogate were lately good more often than others: among those alone, all of
+    which it took for good, its ranking may be bad all the same.
+    """
+    recent = slice(-bandit.HALF_LIFE, None)
+    chosen = np.isin(past.origin[recent], [word for word, source in sources.items() if source.needs_surrogate])
+    good = past.good[recent]
+    return bool(chosen.any()) and (bool(chosen.all()) or good[chosen].mean() > good[~chosen].mean())
+
+
 def _without_trust(parts: Mapping[str, float], floors: Mapping[str, float],
                    sources: Mapping[str, Source]) -> dict[str, float]:
     """Shares where the surrogate has no skill: its sources keep their floors, the others have the rest."""
@@ -208,13 +218,19 @@ def _learnable(problem: Problem, view: View) -> tuple[Rows, Array]:
 
     columns = {name: view.observables[:, k] for k, name in enumerate(problem.likelihoods)}
     losses = get_losses(columns, problem.likelihoods)
-    violation = np.sum([np.log1p(np.maximum(loss, 0.0)) for loss in losses.values()], axis=0)
+    violation = np.sum([np.log1p(_from_lowest(loss)) for loss in losses.values()], axis=0)
     computed = np.all([np.isfinite(columns[name]) for name, likelihood in problem.likelihoods.items()
                        if not isinstance(likelihood, Off)], axis=0)
     ok = (view.status == Status.OK) & np.isfinite(view.nll) & computed
     nll: NDArray[np.float64] = np.where(ok, view.nll, np.inf)
     u = problem.space.to_unit_cube(view.x)
     return Rows(u, view.observables, nll, ok), np.where(ok, violation, violation + 10.0)
+
+
+def _from_lowest(loss: Array) -> Array:
+    """Losses (N,), counted from the lowest one where that is negative."""
+    counted: Array = np.maximum(loss - np.min(loss, initial=0.0, where=np.isfinite(loss)), 0.0)
+    return counted
 
 
 def _report(skill: Skill, reliability: Reliability, n_rows: int, seconds: float) -> TrainingReport:

@@ -30,6 +30,7 @@ N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
 DARING = 0.5
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
+HOPELESS = 2.0  # deviations from being good beyond which no valley is looked into once there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
@@ -84,6 +85,8 @@ class Explore(_Floored):
     (deep active learning that never loses to random sampling has such a part; arXiv:2302.00098).
     """
 
+    floor: float = 0.025
+
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
         u = scene.rng.random((4 * n, scene.n_params))
@@ -104,7 +107,7 @@ class Local(_Floored):
     one hints at.
     """
 
-    floor: float = 0.03
+    floor: float = 0.015
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
@@ -208,12 +211,14 @@ class Frontier(_Floored):
 class Valleys(_Floored):
     """Valleys of the surrogate far from all good points: where the next island may be.
 
-    Half of its points go down from evaluated rows: from those far from every good point that have no row of lower
-    violation beside them, the lowest first, by the step that the surrogate likes best of many. The others look into
-    predicted valleys: of points from all over the cube that were moved towards the good region and ended far from every
-    good point, those are taken that are the fewest standard deviations away from being good; a valley that was looked
-    into and is too shallow loses its uncertainty, and is left.
+    A quarter of its points goes down from evaluated rows: from those far from every good point that have no row of
+    lower violation beside them, the lowest first, by the step that the surrogate likes best of many. The others look
+    into predicted valleys: of points from all over the cube that were moved towards the good region and ended far from
+    every good point, those are taken that are the fewest standard deviations away from being good, and none that is
+    hopelessly many; a valley that was looked into and is too shallow loses its uncertainty, and is left.
     """
+
+    floor: float = 0.02
 
     @property
     def needs_surrogate(self) -> bool:
@@ -222,7 +227,7 @@ class Valleys(_Floored):
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P), or fewer where there are not so many valleys."""
-        lowest = self._below_lowest(scene, (n + 1) // 2)
+        lowest = self._below_lowest(scene, (n + 3) // 4)
         return np.concatenate([lowest, self._uncertain(scene, n - len(lowest))])
 
     def _below_lowest(self, scene: Scene, n: int) -> Array:
@@ -251,6 +256,8 @@ class Valleys(_Floored):
         bar = math.log1p(max(scene.emulator.excess, 0.0))
         away = (draws.mean(axis=0) - bar) / (draws.std(axis=0) + 1e-6)
         away += _refused(scene.emulator, candidates)
+        if not scene.few_good:
+            candidates, away = candidates[away < HOPELESS], away[away < HOPELESS]
         return candidates[_apart(candidates, away, n, 0.05 * math.sqrt(scene.n_params))]
 
 
@@ -263,7 +270,7 @@ class Evolution(_Floored):
     many valleys are followed at once. Once there are good points it samples around those.
     """
 
-    floor: float = 0.015
+    floor: float = 0.0075
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""

@@ -16,6 +16,7 @@ from raydnnr.evaluation import Status, View
 from raydnnr.kinds import build
 from raydnnr.likelihoods import Expuser, Gauss, Off, get_losses
 from raydnnr.plan import Problem
+from raydnnr.search import hybrid
 from raydnnr.search.acquisition import ACQUISITIONS
 from raydnnr.search.hybrid import LARGEST_GROWTH, SURROGATES, Hybrid
 from raydnnr.search.random_sampling import RandomSampling
@@ -333,13 +334,27 @@ def test_likelihoods_whose_nll_is_negative():
     assert n_good(view, problem) > 25
 
 
+def test_violation_ranks_likelihoods_whose_nll_is_negative():
+    problem = Problem(ParameterSpace((Parameter.of("x", low=-1, high=1),)), {"hill": Expuser()}, -0.98, 3)
+    view = evaluated(np.linspace(-1, 0, 9)[:, None], ["explore"] * 9, 0, 0, problem,
+                     lambda x: (np.exp(-3.0 * x**2), np.zeros(len(x), np.int8)))
+    rows, violation = hybrid._learnable(problem, view)
+    assert (rows.nll < 0).all() and (np.diff(violation) < 0).all() and violation[-1] == 0.0
+
+
 def test_a_trained_surrogate_that_shows_no_skill_is_not_trusted(rows, monkeypatch):
-    """Its sources keep their floors together; what one has no points for, the next one gets."""
-    method = Hybrid(**SMALL)
-    trusted = Counter(method.propose(RING, rows, 4, 200).origin)
+    """Its sources keep their floors together; what one has no points for, the next one gets. Not so while the points
+    that it chose are good more often than others, however it ranks these among each other.
+    """
     monkeypatch.setattr(learning, "_ranking", lambda *args: 0.5)
-    distrusted = Counter(Hybrid(**SMALL).propose(RING, rows, 4, 200).origin)
     led = [word for word in SOURCES if SOURCES[word]().needs_surrogate]
-    n_led = sum(distrusted[word] for word in led)
-    assert n_led <= 200 * sum(SOURCES[word]().floor for word in led) + len(led)
-    assert n_led < sum(trusted[word] for word in led)
+
+    def n_led(view):
+        origin = Counter(Hybrid(**SMALL).propose(RING, view, 4, 200).origin)
+        return sum(origin[word] for word in led)
+
+    floors = 200 * sum(SOURCES[word]().floor for word in led) + len(led)
+    good = (rows.nll < RING.threshold_value) & (rows.status == Status.OK)
+    unlucky = replace(rows, origin=np.where(good, 0, 1).astype(np.int16), words=("explore", "region"))
+    lucky = replace(rows, origin=np.where(good, 1, 0).astype(np.int16), words=("explore", "region"))
+    assert n_led(unlucky) <= floors < n_led(lucky)
