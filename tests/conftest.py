@@ -13,25 +13,13 @@ settings.register_profile("local", deadline=None, max_examples=50, suppress_heal
 settings.register_profile("ci", parent=settings.get_profile("local"), max_examples=300, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "local"))
 
-WITH_RAY = {f"test_{name}" for name in ("metrics", "other_user", "ray_faults", "slurm", "slurm_drills")}
+# Where the files of tests are shared out among several processes: one mostly waits for minutes, these start Ray often
+FIRST, LAST = ("test_slurm_drills",), ("test_metrics", "test_other_user", "test_ray_faults", "test_slurm")
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "xdist_group(name): tests for the same one of several processes, in their order")
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks for the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if isinstance(item, pytest.DoctestItem):  # uses ``np`` without importing it; a fixture would not reach raydnnr/
             item.dtest.globs.update(np=np, numpy=np)
     if hasattr(config, "workerinput"):  # of pytest-xdist
-        share_out(items)
-
-
-def share_out(items: list[pytest.Item]) -> None:
-    """Clusters, which mostly wait, come one after the other in one process; meanwhile the other one computes."""
-    for item in items:
-        name = "cluster" if item.path.stem in WITH_RAY else item.path.as_posix()
-        item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: item.path.stem not in WITH_RAY)
+        items.sort(key=lambda item: (item.path.stem not in FIRST, item.path.stem in LAST))
