@@ -30,7 +30,6 @@ N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
 DARING = 0.5
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
-HOPELESS = 2.0  # deviations from being good beyond which no valley is looked into once there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
@@ -214,8 +213,9 @@ class Valleys(_Floored):
     A quarter of its points goes down from evaluated rows: from those far from every good point that have no row of
     lower violation beside them, the lowest first, by the step that the surrogate likes best of many. The others look
     into predicted valleys: of points from all over the cube that were moved towards the good region and ended far from
-    every good point, those are taken that are the fewest standard deviations away from being good, and none that is
-    hopelessly many; a valley that was looked into and is too shallow loses its uncertainty, and is left.
+    every good point, those are taken that are the fewest standard deviations away from being good, once there are good
+    points none that is good in no draw of the surrogate; a valley that was looked into and is too shallow loses its
+    uncertainty, and is left.
     """
 
     floor: float = 0.02
@@ -252,12 +252,14 @@ class Valleys(_Floored):
             candidates = candidates[scene.elsewhere(candidates)][:MAX_VALLEYS]
         if not len(candidates):
             return candidates
-        draws = graded(scene.emulator, scene.emulator.draws(candidates, seed=int(scene.rng.integers(2**31))))
+        targets = scene.emulator.draws(candidates, seed=int(scene.rng.integers(2**31)))
+        draws = graded(scene.emulator, targets)
         bar = math.log1p(max(scene.emulator.excess, 0.0))
         away = (draws.mean(axis=0) - bar) / (draws.std(axis=0) + 1e-6)
         away += _refused(scene.emulator, candidates)
         if not scene.few_good:
-            candidates, away = candidates[away < HOPELESS], away[away < HOPELESS]
+            possible = (scene.emulator.nll(targets) < scene.threshold).any(axis=0)
+            candidates, away = candidates[possible], away[possible]
         return candidates[_apart(candidates, away, n, 0.05 * math.sqrt(scene.n_params))]
 
 
