@@ -258,7 +258,7 @@ class Valleys(_Floored):
         away = (draws.mean(axis=0) - bar) / (draws.std(axis=0) + 1e-6)
         away += _refused(scene.emulator, candidates)
         if not scene.few_good:
-            possible = (scene.emulator.nll(targets) < scene.threshold).any(axis=0)
+            possible = (scene.emulator.nll(targets) < scene.emulator.threshold).any(axis=0)
             candidates, away = candidates[possible], away[possible]
         return candidates[_apart(candidates, away, n, 0.05 * math.sqrt(scene.n_params))]
 

@@ -94,11 +94,9 @@ def test_a_dead_nodes_directory_and_processes_are_swept(tmp_path):
 
 
 def test_what_an_evaluator_left_that_was_killed_with_its_guard_goes_before_and_after_a_node(tmp_path, monkeypatch):
-    monkeypatch.setenv("RAYDNNR_TMP", str(tmp_path / "node"))
-    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
-    monkeypatch.setattr(module.slot, "MEMORY", tmp_path / "memory")
-    for name in ("node", "scratch", "memory"):
+    for name in ("node", "memory"):
         (tmp_path / name).mkdir()
+    monkeypatch.setattr(module.slot, "MEMORY", tmp_path / "memory")
     monkeypatch.setattr(module, "_base", lambda: tmp_path / "node")
     dead = subprocess.Popen(["true"])
     dead.wait()

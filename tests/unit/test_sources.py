@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from raydnnr.errors import ConfigError
 from raydnnr.kinds import build
 from raydnnr.search.scene import FEW_GOOD, Scene
-from raydnnr.search.sources import KINDS, Evolution, Explore, Frontier, Local, Region, Tournament, children
+from raydnnr.search.sources import KINDS, Evolution, Explore, Frontier, Local, Region, Tournament, Valleys, children
 from tests.unit.emulators import SHELL, emulator, radius, rows
 
 EXAMPLES = {"explore": {}, "local": {"floor": 0.2}, "tournament": {}, "region": {"acquisition": "farthest"},
@@ -174,6 +174,15 @@ def test_frontier_looks_where_no_good_points_are():
     u = Frontier().propose(good_scene(), 30)
     assert len(u) == 30
     assert (u[:, 1] < 0.45).mean() > 0.6
+
+
+def test_valleys_that_are_good_in_no_draw_are_looked_into_only_before_there_are_good_points():
+    hopeless = emulator(80, likelihoods=SHELL, threshold=-5.0)
+    u = np.random.default_rng(0).random((80, 2))
+    u[:12] = 0.3 + 0.01 * u[:12]  # the good ones, in one spot
+    assert len(Valleys()._uncertain(with_good(12, u=u), 9)) == 9
+    assert not len(Valleys()._uncertain(with_good(12, u=u, surrogate=hopeless), 9))
+    assert len(Valleys()._uncertain(with_good(3, u=u, surrogate=hopeless), 9)) == 9
 
 
 def test_before_there_are_good_points_the_surrogate_leads_to_where_they_should_be():
