@@ -4,6 +4,7 @@
     python benchmarks/efficiency.py --quick                          # a small part of it: minutes
     python benchmarks/efficiency.py --methods hybrid cmaes --problems toy3d shell8 --seeds 1 2 3 4 5
     python benchmarks/efficiency.py --ablation --problems shell12    # hybrid with each part off in turn
+    python benchmarks/efficiency.py --practice --methods hybrid      # on the problems that defaults are chosen on
     python benchmarks/efficiency.py --report                         # from the runs that are there; runs nothing
 
 Problems are in `problems/`, searches in `peers/`, the score in `score.py`. Every run has a process of its own, on one
@@ -32,7 +33,7 @@ from typing import Any
 
 import numpy as np
 from peers import methods
-from problems import PROBLEMS
+from problems import ALL, PRACTICE, PROBLEMS
 from report import Run, pictures, write_report
 from score import Log
 
@@ -71,7 +72,7 @@ class Task:
 
     def path(self, work: Path) -> Path:
         """Where its log is kept; depends on all that decides what the run does."""
-        module = PROBLEMS[self.problem].function.partition(":")[0]
+        module = ALL[self.problem].function.partition(":")[0]
         texts = [path.read_text() for path in (*COMMON_CODE, HERE / "problems" / f"{module}.py")]
         words = [texts, methods.method(self.method, self.settings).fingerprint(), self.max_evaluations]
         mark = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:12]
@@ -96,7 +97,7 @@ def tasks(arguments: argparse.Namespace) -> list[Task]:
 def run_here(task: Task, path: Path) -> None:
     """Do the run in this process, and keep its log."""
     start = time.monotonic()
-    log = methods.method(task.method, task.settings).search(PROBLEMS[task.problem], task.seed, task.max_evaluations)
+    log = methods.method(task.method, task.settings).search(ALL[task.problem], task.seed, task.max_evaluations)
     seconds = time.monotonic() - start
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +141,7 @@ def finished(wanted: Iterable[Task], work: Path) -> list[Run]:
         if path.exists():
             with np.load(path) as file:
                 log = Log(file["u"], file["nll"])
-                found.append(Run.of(PROBLEMS[task.problem], task.label, task.seed, log, float(file["cpu_s"]),
+                found.append(Run.of(ALL[task.problem], task.label, task.seed, log, float(file["cpu_s"]),
                                     float(file["seconds"])))
     return found
 
@@ -167,8 +168,8 @@ def hardware() -> str:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(PROBLEMS), metavar="NAME",
-                   help=", ".join(PROBLEMS))
+    p.add_argument("--problems", nargs="+", default=list(PROBLEMS), choices=list(ALL), metavar="NAME",
+                   help=f"{', '.join(PROBLEMS)}; for practice {', '.join(PRACTICE)}")
     p.add_argument("--methods", nargs="*", default=methods.names(), metavar="NAME", help=", ".join(methods.names()))
     p.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="N")
     p.add_argument("--max-evaluations", type=int, default=20_000, metavar="N", help="of a run; some peers have less")
@@ -177,6 +178,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR", help="where the results go")
     p.add_argument("--name", default=hardware(), help="of the machine, in the results' names (%(default)s)")
     p.add_argument("--ablation", action="store_true", help="hybrid with each part off in turn, too")
+    p.add_argument("--practice", action="store_true", help="the problems for practice instead")
     p.add_argument("--quick", action="store_true", help=f"a part of it: {QUICK}")
     p.add_argument("--report", action="store_true", help="run nothing, report what is there")
     p.add_argument("--one", help=argparse.SUPPRESS)  # a run in this process: what a run apart is
@@ -190,6 +192,8 @@ def main() -> None:
         words = json.loads(arguments.one)
         run_here(Task(**{k: v for k, v in words.items() if k != "path"}), Path(words["path"]))
         return
+    if arguments.practice:
+        arguments.problems = list(PRACTICE)
     if arguments.quick:
         vars(arguments).update(QUICK)
     arguments.methods = usable(arguments.methods)

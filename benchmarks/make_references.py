@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from problems import PROBLEMS
+from problems import ALL
 from problems.problem import IDEAL_COVERAGE, N_IDEAL, REFERENCES, Problem
 from scipy.spatial import cKDTree
 from subset_simulation import Subset, subset_simulation
@@ -128,13 +128,13 @@ def _walked(problem: Problem, u: Array, rng: np.random.Generator) -> Array:
 def main() -> None:
     """Write the files."""
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("problems", nargs="*", choices=[*PROBLEMS, []], metavar="PROBLEM", help=", ".join(PROBLEMS))
+    p.add_argument("problems", nargs="*", choices=[*ALL, []], metavar="PROBLEM", help=", ".join(ALL))
     p.add_argument("--out", type=Path, default=REFERENCES)
     arguments = p.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
-    for name in arguments.problems or PROBLEMS:
+    for name in arguments.problems or ALL:
         print(name, flush=True)
-        problem, rng = PROBLEMS[name], np.random.default_rng(20260101)
+        problem, rng = ALL[name], np.random.default_rng(20260101)
         n_good = N_REFERENCE + N_IDEAL
         region = brute_force(problem, rng, n_good) or by_subsets(problem, rng, n_good)
         chosen = rng.permutation(region.points)[:n_good]

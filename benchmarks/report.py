@@ -14,7 +14,7 @@ import numpy as np
 from common import table, versions
 from numpy.typing import NDArray
 from pictures import draw
-from problems import PROBLEMS
+from problems import ALL
 from problems.problem import Problem
 from problems.shells import on_small_island
 from score import CHECKPOINTS, WANTED, Curves, Log, Score, curves, good_points, score
@@ -90,7 +90,7 @@ def pictures(stem: Path, runs: Sequence[Run]) -> None:
     names = list(dict.fromkeys(run.method for run in runs))
     for problem in dict.fromkeys(run.problem for run in runs):
         curves = {name: [r.curves for r in runs if (r.problem, r.method) == (problem, name)] for name in names}
-        draw(stem / f"{problem}.png", curves, f"{problem}: {PROBLEMS[problem].hard}", logarithmic=True)
+        draw(stem / f"{problem}.png", curves, f"{problem}: {ALL[problem].hard}", logarithmic=True)
 
 
 def _setting(command: str) -> str:
@@ -120,7 +120,7 @@ def _results(runs: Sequence[Run]) -> str:
     header = ["problem", "method", "evals_to_1000", "coverage", "evals_to_cov50", "good", "CPU, ms"]
     rows: list[list[object]] = []
     for problem in dict.fromkeys(run.problem for run in runs):
-        known = PROBLEMS[problem]
+        known = ALL[problem]
         rows.append([f"**{problem}**", f"good fraction {known.reference.fraction:.1e}", "", "", "", "", ""])
         if target := TARGETS.get(problem):
             rows.append(["", "*target of hybrid*", f"*{target.evals_to_1000:,}*", f"*{target.coverage:.2f}*",

@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from peers.recorder import BudgetSpent, Recorder  # noqa: E402
-from problems import PROBLEMS  # noqa: E402
+from problems import ALL, PROBLEMS  # noqa: E402
 from problems.problem import IDEAL_COVERAGE, REFERENCES, Reference  # noqa: E402
 from problems.shells import on_small_island  # noqa: E402
 from score import Log, curves, ends, good_points, score  # noqa: E402
@@ -23,7 +23,7 @@ from subset_simulation import subset_simulation  # noqa: E402
 from raydnnr import MlsDnnr  # noqa: E402
 from raydnnr.likelihoods import smooth_cap_loss  # noqa: E402
 
-EVERY = pytest.mark.parametrize("name", PROBLEMS)
+EVERY = pytest.mark.parametrize("name", ALL)
 
 
 def reference(points, r90):
@@ -91,7 +91,7 @@ def test_the_past_does_not_depend_on_the_future(log, n):
 
 @EVERY
 def test_reference_points_are_good_and_inside(name):
-    problem = PROBLEMS[name]
+    problem = ALL[name]
     points = problem.reference.points
     assert points.shape == (500, problem.space.n_params) and (points >= 0).all() and (points <= 1).all()
     nll = problem.nll(points)  # stored in single precision, which may lift one over the edge
@@ -102,7 +102,7 @@ def test_reference_points_are_good_and_inside(name):
 def test_an_ideal_sample_scores_as_it_should(name):
     with np.load(REFERENCES / f"{name}.npz") as file:
         ideal = file["ideal"]
-    problem = PROBLEMS[name]
+    problem = ALL[name]
     found = curves(Log(ideal, np.zeros(len(ideal))), problem.threshold_value, problem.reference)
     assert score(found).coverage == pytest.approx(IDEAL_COVERAGE, abs=0.005)
 
@@ -110,7 +110,7 @@ def test_an_ideal_sample_scores_as_it_should(name):
 @EVERY
 def test_the_scan_calls_the_same_points_good(name):
     """The program's NLL is capped smoothly; its threshold is chosen so that hardly anything changes, and safely."""
-    problem = PROBLEMS[name]
+    problem = ALL[name]
     rng = np.random.default_rng(1)
     u = np.clip(problem.reference.points + rng.normal(0, 0.05 * problem.reference.r90, problem.reference.points.shape),
                 0, 1)
@@ -126,7 +126,7 @@ def test_the_scan_calls_the_same_points_good(name):
 
 @pytest.mark.parametrize("name", ["toy3d", "islands5", "cracked6", "haystack24"])
 def test_the_good_fraction_is_what_random_points_find(name):
-    problem = PROBLEMS[name]
+    problem = ALL[name]
     n = 300_000
     good = int((problem.nll(np.random.default_rng(7).random((n, problem.space.n_params)))
                 < problem.threshold_value).sum())
