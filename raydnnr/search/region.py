@@ -134,7 +134,7 @@ def stir(emulator: Emulator, u: Array, n_moves: int, rng: np.random.Generator) -
     """Points (C, P) of which those inside the region have been moved along differences of others, where they stayed
     inside: symmetric moves, which lead to an even density (differential evolution Monte Carlo; ter Braak 2006).
     """
-    inside = np.flatnonzero(emulator.score(u) < emulator.threshold)
+    inside = np.flatnonzero(emulator.inside(u))
     if len(inside) < FEWEST_STIRRED:
         return u
     place = u[inside]
@@ -143,7 +143,7 @@ def stir(emulator: Emulator, u: Array, n_moves: int, rng: np.random.Generator) -
         moved = rng.random(place.shape) < rng.uniform(0.2, 1.0, (len(place), 1))
         step = rng.uniform(0.1, 1.0, (len(place), 1)) * (first - second) * moved
         new = reflect(place + step + STIRRING * rng.standard_normal(place.shape))
-        taken = emulator.score(new) < emulator.threshold
+        taken = emulator.inside(new)
         place = np.where(taken[:, None], new, place)
     u = u.copy()
     u[inside] = place

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -180,6 +180,18 @@ class Emulator:
         worse = np.maximum(nll, self.threshold) + (1.0 + np.maximum(-label, 0.0)) * max(1.0, self.excess)
         return np.where(label < 0, worse, nll)
 
+    def inside(self, u: Array) -> NDArray[np.bool_]:
+        """Which points (C,) are taken for good, as by `score`: what one target puts outside is not asked of the others.
+        """
+        left = np.arange(len(u)) if self.validity is None else np.flatnonzero(self.validity.mean(u) >= 0)
+        total = np.zeros(len(left))
+        for k, bar in self._in_turn():
+            total = total + self.loss(k, self.targets[k].model.mean(u[left]))
+            left, total = left[total < bar], total[total < bar]
+        within = np.zeros(len(u), dtype=bool)
+        within[left] = True
+        return within
+
     def geometry(self, u: Array) -> Geometry:
         """Losses, their derivatives, and the gradients of all targets at some points (C, P)."""
         pairs = [target.model.gradient(u) for target in self.targets]
@@ -196,11 +208,9 @@ class Emulator:
 
     def draws(self, u: Array, seed: int, n_draws: int = N_DRAWS) -> Array:
         """Targets (S, C, T) drawn from their predicted distributions; draw s lies in the same quantile everywhere."""
-        z = ndtri(np.clip(qmc.Sobol(len(self.targets), seed=seed).random(n_draws), 1e-4, 1 - 1e-4))
         out = np.empty((n_draws, len(u), len(self.targets)))
-        for k, target in enumerate(self.targets):
-            mean, std = target.model.moments(u)
-            out[:, :, k] = mean + z[:, k, None] * (target.widen * std)
+        for k, z in enumerate(self._quantiles(seed, n_draws)):
+            out[:, :, k] = self._drawn(k, u, z)
         return out
 
     def p_valid(self, u: Array) -> Array:
@@ -212,8 +222,17 @@ class Emulator:
         return p
 
     def p_good(self, u: Array, seed: int) -> Array:
-        """Probability (C,) that a point is ok and its NLL is below the threshold."""
-        p: Array = (self.nll(self.draws(u, seed)) < self.threshold).mean(axis=0) * self.p_valid(u)
+        """Probability (C,) that a point is ok and its NLL is below the threshold: the share of `draws` where it is.
+
+        Where one target excludes it in all draws, the others are not asked.
+        """
+        z, left, total = self._quantiles(seed, N_DRAWS), np.arange(len(u)), np.zeros((N_DRAWS, len(u)))
+        for k, bar in self._in_turn():
+            total = total + self.loss(k, self._drawn(k, u[left], z[k]))
+            possible = (total < bar).any(axis=0)
+            left, total = left[possible], total[:, possible]
+        p = np.zeros(len(u))
+        p[left] = (total < self.threshold).mean(axis=0) * self.p_valid(u[left])
         return p
 
     def predict(self, u: Array) -> Prediction:
@@ -233,13 +252,34 @@ class Emulator:
 
     def losses(self, t: Array) -> Array:
         """Losses (..., T) of targets (..., T), by the exact likelihoods."""
-        names = list(self.likelihoods)
         out = np.empty(t.shape)
-        for k, target in enumerate(self.targets):
-            name = names[target.column]
-            o = target.scale.backward(t[..., k])
-            out[..., k] = get_losses({name: o}, {name: self.likelihoods[name]})[name]
+        for k in range(len(self.targets)):
+            out[..., k] = self.loss(k, t[..., k])
         return out
+
+    def loss(self, k: int, t: Array) -> Array:
+        """Loss (...) of one target (...)."""
+        target = self.targets[k]
+        name, likelihood = list(self.likelihoods.items())[target.column]
+        return get_losses({name: target.scale.backward(t)}, {name: likelihood})[name]
+
+    def _quantiles(self, seed: int, n_draws: int) -> Array:
+        """Standard normal numbers (T, S) of draws."""
+        drawn: Array = ndtri(np.clip(qmc.Sobol(len(self.targets), seed=seed).random(n_draws), 1e-4, 1 - 1e-4)).T
+        return drawn
+
+    def _drawn(self, k: int, u: Array, z: Array) -> Array:
+        """Draws (S, C) of one target."""
+        mean, std = self.targets[k].model.moments(u)
+        return mean + z[:, None] * (self.targets[k].widen * std)
+
+    def _in_turn(self) -> Iterator[tuple[int, float]]:
+        """The targets, those first that leave least room to good points, and what the NLL so far must be below, after
+        each of them, for the whole to be below the threshold.
+        """
+        order = sorted(range(len(self.targets)), key=lambda k: self.targets[k].scale.fine)
+        left = self.floors[order].sum() - np.cumsum(self.floors[order])
+        return zip(order, (self.threshold - left).tolist(), strict=True)
 
     # ---- on disk
 

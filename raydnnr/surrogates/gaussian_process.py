@@ -16,7 +16,6 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from raydnnr.surrogates.kernels import Lengths, alone, between, pulled, together
+from raydnnr.surrogates.kernels import Lengths, alone, between, blocks, of_block, pulled, together
 
 Array = NDArray[np.float64]
 
@@ -33,6 +32,7 @@ LENGTH_RANGE = (0.02, 30.0)
 NOISE_RANGE = (1e-9, 1.0)
 MAX_ITERATIONS = 25  # of the fit of lengths
 TRIAL_ITERATIONS = 6  # from each start of it, with half of the rows where there are
+FLAT = 1e-4  # an iteration that gains less than this share of the posterior's logarithm is the last
 MANY_ROWS = 128
 SHORT = 0.25  # lengths of the second start, in units of the prior's: what varies fast looks like noise from the first
 SINGLE, SHARE = 0.5, 0.3  # middle of the prior of the lengths of one parameter, and of the share of their functions
@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 
 def fit_lengths(u: Array, y: Array, starts: Sequence[Lengths] = (), max_iterations: int = MAX_ITERATIONS, *,
-                kernel: str = MATERN) -> Lengths:
+                kernel: str = MATERN, rival: Lengths | None = None) -> Lengths:
     """Lengths and noise of the highest posterior.
 
     The posterior has several maxima: what varies fast may also be taken for noise. So the search tries several starts,
@@ -61,30 +61,44 @@ def fit_lengths(u: Array, y: Array, starts: Sequence[Lengths] = (), max_iteratio
     Args:
         u: Rows (N, P) of the unit cube; a few hundred suffice.
         y: Target (N,), about unit scale.
-        starts: Further places to begin at, besides the middle of the prior and short lengths.
+        starts: Further places to begin at, besides those of `_Fit.first`.
         max_iterations: Of the search (L-BFGS) after the trials.
         kernel: matern, normal or additive.
+        rival: Lengths of a simpler kernel, which are the answer where those found are not worth their number, at the
+            end of the trials or of the search (Akaike's criterion: a unit of the likelihood's logarithm for each).
     """
     fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel)
     some = _Fit(fit.x[::2], fit.y[::2], kernel) if len(y) >= MANY_ROWS else fit
     bounds = fit.bounds()
 
     def climb(fit: _Fit, first: Array, n_iterations: int) -> OptimizeResult:
-        return minimize(fit.loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": n_iterations})
+        return minimize(fit.loss, first, jac=True, method="L-BFGS-B", bounds=bounds,
+                        options={"maxiter": n_iterations, "ftol": FLAT})
 
-    firsts = [fit.theta(start) for start in (*fit.first(), *starts)]
+    def beaten(fit: _Fit, theta: Array) -> bool:
+        return rival is not None and fit.criterion(fit.lengths(theta)) > fit.criterion(rival)
+
+    firsts = [fit.theta(start) for start in (*fit.first(rival), *starts)]
     with one_thread():
-        trials = [climb(some, first, TRIAL_ITERATIONS) for first in firsts]
-        found = climb(fit, min(trials, key=lambda trial: float(trial.fun)).x, max_iterations)
-    return fit.lengths(found.x)
+        found = min((climb(some, first, TRIAL_ITERATIONS) for first in firsts), key=lambda trial: float(trial.fun)).x
+        if not beaten(some, found):
+            found = climb(fit, found, max_iterations).x
+            if not beaten(fit, found):
+                return fit.lengths(found)
+    assert rival is not None
+    return rival
 
 
 def log_posterior(lengths: Lengths, u: Array, y: Array) -> float:
     """Log marginal likelihood plus log prior of some lengths, up to a constant that depends on N and P only."""
-    kernel = ADDITIVE if lengths.single is not None else NORMAL if lengths.smooth else MATERN
-    fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel)
+    fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel_of(lengths))
     with one_thread():
         return -fit.loss(fit.theta(lengths))[0]
+
+
+def kernel_of(lengths: Lengths) -> str:
+    """Which kernel some lengths are of."""
+    return ADDITIVE if lengths.single is not None else NORMAL if lengths.smooth else MATERN
 
 
 @dataclass(frozen=True)
@@ -119,12 +133,15 @@ class _Fit:
             return Lengths(value[:p], float(value[p]), False, value[p + 1 : -1], float(value[-1]))
         return Lengths(value[:p], float(value[p]), self.kernel == NORMAL)
 
-    def first(self) -> list[Lengths]:
-        """Starts: the middle of the prior, and short lengths; of the additive kernel those of one parameter."""
-        middle = self.lengths(self.prior()[0])
-        if middle.single is None:
-            return [middle, replace(middle, length=SHORT * middle.length)]
-        return [middle, *(replace(middle, single=SHORT**k * middle.single, share=1.0 / SHARE) for k in (1, 2))]
+    def first(self, simple: Lengths | None) -> list[Lengths]:
+        """Starts: lengths of a simpler kernel where they are known, else the middle of the prior and short ones; of the
+        additive kernel with short lengths of one parameter.
+        """
+        middle = simple or self.lengths(self.prior()[0])
+        if self.kernel == ADDITIVE:
+            single = np.full(self.n_params, SINGLE)
+            return [replace(middle, single=SHORT**k * single, share=1.0 / SHARE) for k in (1, 2)]
+        return [middle] if simple else [middle, replace(middle, length=SHORT * middle.length)]
 
     def prior(self) -> tuple[Array, Array]:
         """Mean and width of the log-normal prior."""
@@ -143,6 +160,13 @@ class _Fit:
         if self.kernel == ADDITIVE:
             own += [lengths] * self.n_params + [(math.log(LEAST_SHARE), math.log(MOST_SHARE))]
         return own
+
+    def criterion(self, lengths: Lengths) -> float:
+        """Negative log likelihood of the rows, up to a constant, and the number of some lengths, of whatever kernel."""
+        other = replace(self, kernel=kernel_of(lengths))
+        theta = other.theta(lengths)
+        off = (theta - other.prior()[0]) / other.prior()[1]
+        return other.loss(theta)[0] - 0.5 * float(off @ off) + len(theta)
 
     def loss(self, theta: Array) -> tuple[float, Array]:
         """Negative log posterior, up to a constant, and its gradient. Variance and mean of the target are profiled out.
@@ -219,8 +243,7 @@ class GaussianProcess:
     def mean(self, u: Array) -> Array:
         """Expected target (C,) at points (C, P)."""
         with one_thread():
-            k = between(self.lengths, torch.from_numpy(u), self._x)
-            return (self._mean + k @ self._alpha).numpy()
+            return np.concatenate([self._expected(k) for k in self._kernels(u)])
 
     def gradient(self, u: Array) -> tuple[Array, Array]:
         """Expected target (C,) and its gradient (C, P)."""
@@ -231,11 +254,18 @@ class GaussianProcess:
     def moments(self, u: Array) -> tuple[Array, Array]:
         """Expected target (C,) and its standard deviation (C,), noise included."""
         with one_thread():
-            k = between(self.lengths, torch.from_numpy(u), self._x)
-            explained = ((k @ self._inverse) * k).sum(1)
-            left = (1.0 + self._noise - explained).clamp_(min=self._noise)
-            return (self._mean + k @ self._alpha).numpy(), (self._variance * left).sqrt_().numpy()
+            pairs = [(self._expected(k), self._deviation(k)) for k in self._kernels(u)]
+        return np.concatenate([mean for mean, _ in pairs]), np.concatenate([std for _, std in pairs])
 
-    @cached_property
-    def _inverse(self) -> Tensor:
-        return torch.cholesky_inverse(self._factor)
+    def _kernels(self, u: Array) -> Iterator[Tensor]:
+        """With the rows (B, N), for a block of points at a time."""
+        return (of_block(self.lengths, block, self._x) for block in blocks(torch.from_numpy(u), self._x))
+
+    def _expected(self, k: Tensor) -> Array:
+        expected: Array = (self._mean + k @ self._alpha).numpy()
+        return expected
+
+    def _deviation(self, k: Tensor) -> Array:
+        explained = torch.linalg.solve_triangular(self._factor, k.T, upper=False).square_().sum(0)
+        deviation: Array = (1.0 + self._noise - explained).clamp_(min=self._noise).mul_(self._variance).sqrt_().numpy()
+        return deviation

@@ -20,7 +20,7 @@ Shapes: **A**, **B** points, **P** parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +31,7 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 SQRT5 = math.sqrt(5.0)
+BLOCK = 2**17  # numbers of a matrix at a time: what stays in the processor's cache between two operations
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,45 @@ class Lengths:
 
 def between(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
     """Kernel (A, B) of points (A, P) and (B, P)."""
+    k = torch.empty((len(a), len(b)), dtype=a.dtype)
+    for rows, block in zip(k.split(_block_size(b)), blocks(a, b), strict=True):
+        rows.copy_(of_block(lengths, block, b))
+    return k
+
+
+def pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """The function ``sum_b alpha_b k(u, b)`` at points (A, P): values (A,) and gradients (A, P)."""
+    parts = [_pulled(lengths, block, b, alpha) for block in blocks(a, b)]
+    return torch.cat([value for value, _ in parts]), torch.cat([gradient for _, gradient in parts])
+
+
+def together(lengths: Lengths, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """The part of all parameters: kernel (A, B), and minus its derivative by half the squared scaled distance."""
+    length = torch.from_numpy(lengths.length)
+    distance = torch.cdist(a / length, b / length)
+    if not lengths.smooth:
+        return _matern(distance)
+    k = distance.square_().mul_(-0.5).exp_()
+    return k, k.clone()
+
+
+def alone(single: Array, a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The part of each parameter alone, as `together` gives it."""
+    for d, length in enumerate(single.tolist()):
+        yield _matern((a[:, d, None] - b[None, :, d]).abs_().div_(length))
+
+
+def blocks(a: Tensor, b: Tensor) -> Sequence[Tensor]:
+    """Points ``a``, as many at a time as have `BLOCK` pairs with points ``b``."""
+    return a.split(_block_size(b))
+
+
+def _block_size(b: Tensor) -> int:
+    return max(1, BLOCK // max(1, len(b)))
+
+
+def of_block(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
+    """The kernel (A, B) of one block."""
     k = together(lengths, a, b)[0]
     if lengths.single is None:
         return k
@@ -59,8 +99,7 @@ def between(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
     return k.div_(1.0 + lengths.share)
 
 
-def pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """The function ``sum_b alpha_b k(u, b)`` at points (A, P): values (A,) and gradients (A, P)."""
+def _pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     length = torch.from_numpy(lengths.length)
     k, slope = together(lengths, a, b)
     slope *= alpha
@@ -75,28 +114,9 @@ def pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tenso
     return value / (1.0 + lengths.share), gradient / (1.0 + lengths.share)
 
 
-def together(lengths: Lengths, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of all parameters: kernel (A, B), and minus its derivative by half the squared scaled distance."""
-    length = torch.from_numpy(lengths.length)
-    return _of(_squares(a / length, b / length), lengths.smooth)
-
-
-def alone(single: Array, a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The part of each parameter alone, as `together` gives it."""
-    for d, length in enumerate(single.tolist()):
-        yield _of((a[:, d, None] - b[None, :, d]).div_(length).square_(), smooth=False)
-
-
-def _squares(a: Tensor, b: Tensor) -> Tensor:
-    return torch.addmm((b * b).sum(1)[None, :], a, b.T, alpha=-2.0).add_((a * a).sum(1)[:, None]).clamp_(min=0.0)
-
-
-def _of(r2: Tensor, smooth: bool) -> tuple[Tensor, Tensor]:
-    """Kernel and slope of squared distances, which are overwritten."""
-    if smooth:
-        k = r2.mul_(-0.5).exp_()
-        return k, k.clone()
-    s = r2.mul_(5.0).sqrt_()
-    e = torch.exp(-s)
-    slope = (1.0 + s).mul_(e)
-    return slope + s.square().mul_(e).div_(3.0), slope.mul_(5.0 / 3.0)
+def _matern(distance: Tensor) -> tuple[Tensor, Tensor]:
+    """Kernel and slope of scaled distances, which are overwritten."""
+    s = distance.mul_(SQRT5)
+    decay = torch.exp(-s)
+    linear = s + 1.0
+    return torch.addcmul(linear, s, s, value=1.0 / 3.0).mul_(decay), linear.mul_(decay).mul_(5.0 / 3.0)

@@ -26,14 +26,7 @@ from raydnnr.errors import ConfigError
 from raydnnr.likelihoods import Likelihood
 from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, Model, Target, constrained
 from raydnnr.surrogates.ensemble import Ensemble, EnsembleRegressor
-from raydnnr.surrogates.gaussian_process import (
-    ADDITIVE,
-    MATERN,
-    NORMAL,
-    GaussianProcess,
-    fit_lengths,
-    log_posterior,
-)
+from raydnnr.surrogates.gaussian_process import ADDITIVE, NORMAL, GaussianProcess, fit_lengths
 from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.memo import Memo
 from raydnnr.surrogates.subsets import conditioning_rows, telling_rows
@@ -43,7 +36,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 MIN_ROWS = 12  # with which something can be learned
-LENGTH_ROWS = 256
+LENGTH_ROWS = 192
 ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
 WIDEN_RANGE = (0.7, 5.0)
 MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, some evenly spaced ones
@@ -52,9 +45,11 @@ MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, so
 BENT, PLAIN, SUM, ENSEMBLE = "bent", "plain", "sum", "ensemble"
 BENT_SMOOTH, PLAIN_SMOOTH = "bent smooth", "plain smooth"
 KERNELS = {BENT_SMOOTH: NORMAL, PLAIN_SMOOTH: NORMAL, SUM: ADDITIVE}
-ROUGH = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN}  # the same without the normal kernel
+SIMPLER = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN, SUM: PLAIN}  # the same with the plain kernel
 CLEARLY_BETTER = 0.9  # of the error of the model before it: what another one must do to be chosen
 EXACT = 0.05  # an error, in units of the bent scale, that leaves no wish for another model
+FEW_ROWS = 400  # with which Gaussian processes are compared
+NEEDS_NO_MORE = 0.02  # an error with these that leaves no wish for more rows
 NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
 
@@ -137,9 +132,11 @@ def milestone(n_rows: int, first: int, factor: float) -> int:
 
 @dataclass(frozen=True)
 class _Examination:
-    """By target: the model that did best, and the factor that widens its uncertainties."""
+    """By target: the model that did best, how many rows it wants at most, and the factor that widens its uncertainties.
+    """
 
     models: tuple[str, ...]
+    rows: tuple[int, ...]
     widen: tuple[float, ...]
     skill: Skill
 
@@ -167,8 +164,8 @@ class _Task:
 
     def targets(self, rows: Rows, learned_from: Rows, exam: _Examination) -> list[Target]:
         """The model of each constrained observable."""
-        chosen = self.subset(rows)
-        return [Target(column, *self.model(rows, learned_from, k, exam.models[k], chosen), exam.widen[k])
+        chosen = {n: self.subset(rows, n) for n in set(exam.rows)}
+        return [Target(column, *self.model(rows, learned_from, k, exam.models[k], chosen[exam.rows[k]]), exam.widen[k])
                 for k, column in enumerate(self.columns)]
 
     def model(self, rows: Rows, learned_from: Rows, k: int, word: str, chosen: Index) -> tuple[Scale, Model]:
@@ -189,15 +186,15 @@ class _Task:
         floors: Array = np.minimum(losses.min(axis=0, initial=0.0), 0.0)
         return floors
 
-    def subset(self, rows: Rows) -> Index:
-        """Rows of a Gaussian process."""
+    def subset(self, rows: Rows, n_rows: int) -> Index:
+        """Rows of a Gaussian process, so many at most."""
         rng = np.random.default_rng([self.seed, len(rows), 1])
-        return conditioning_rows(rows.nll, self.threshold, rng, self.learner.max_rows)
+        return conditioning_rows(rows.nll, self.threshold, rng, n_rows)
 
     def lengths(self, rows: Rows, column: int, model: str) -> tuple[Scale, Lengths]:
         """Scale and lengths of an observable, learned from a few hundred rows.
 
-        Those of the milestone before and of the rougher model on the same rows are starts of the search.
+        Those of the milestone before and of the simpler model on the same rows are starts of the search.
         """
         scale = self.scale(rows, column, model)
 
@@ -208,15 +205,19 @@ class _Task:
             u, t = rows.u[pick], scale.forward(rows.observables[pick, column])
             before = rows.take(slice(0, self.learner.before(len(rows))))
             starts = [self.lengths(before, column, model)[1]] if before.ok.sum() >= MIN_ROWS else []
-            if model not in ROUGH:
-                return fit_lengths(u, t, starts, kernel=KERNELS.get(model, MATERN))
-            rough = self.lengths(rows, column, ROUGH[model])[1]
-            found = fit_lengths(u, t, [*starts, rough], kernel=KERNELS[model])
-            # not a maximum that only looks like one, as where all is taken for noise
-            return rough if log_posterior(rough, u, t) > log_posterior(found, u, t) else found
+            if model not in SIMPLER:
+                return fit_lengths(u, t, starts)
+            simple = self.lengths(rows, column, SIMPLER[model])[1]
+            return fit_lengths(u, t, starts, kernel=KERNELS[model], rival=simple)
 
         found: Lengths = self.memo.get(self.key(f"lengths {column} {model}", rows), learn)
         return scale, found
+
+    def is_simple(self, rows: Rows, column: int, model: str) -> bool:
+        """Whether nothing was gained by a model's kernel, so that it is the simpler model."""
+        if model not in SIMPLER:
+            return False
+        return self.lengths(rows, column, model)[1] is self.lengths(rows, column, SIMPLER[model])[1]
 
     def scale(self, rows: Rows, column: int, model: str) -> Scale:
         """Scale on which a model learns an observable."""
@@ -244,7 +245,8 @@ class _Task:
             pick = np.random.default_rng([self.seed, len(learned_from), 3]).permutation(len(learned_from))[:LENGTH_ROWS]
             return fit_lengths(learned_from.u[pick], np.where(learned_from.ok[pick], 1.0, -1.0))
 
-        lengths, chosen = self.memo.get(self.key("validity", learned_from), learn), self.subset(rows)
+        lengths = self.memo.get(self.key("validity", learned_from), learn)
+        chosen = self.subset(rows, self.learner.max_rows)
         return GaussianProcess(lengths, rows.u[chosen], np.where(rows.ok[chosen], 1.0, -1.0))
 
     def ensemble(self, rows: Rows) -> tuple[EnsembleRegressor, list[Scale]] | None:
@@ -271,7 +273,8 @@ class _Task:
         """How the models of the milestone before predicted the rows that came since."""
         n_targets = len(self.columns)
         only_ensemble = self.learner.surrogate == "ensemble"
-        untested = _Examination((ENSEMBLE if only_ensemble else BENT,) * n_targets, (1.0,) * n_targets, Skill())
+        untested = _Examination((ENSEMBLE if only_ensemble else BENT,) * n_targets,
+                                (self.learner.max_rows,) * n_targets, (1.0,) * n_targets, Skill())
         n_new = len(now) - len(before)
         new = now.take(len(before) + np.unique(np.linspace(0, n_new - 1, min(n_new, MAX_EXAMINED)).astype(np.intp)))
         if before.ok.sum() < MIN_ROWS or new.ok.sum() < MIN_EXAMINED:
@@ -279,34 +282,49 @@ class _Task:
         return self.memo.get(self.key("exam", now), lambda: self._examined(before, new, untested))
 
     def _examined(self, before: Rows, new: Rows, untested: _Examination) -> _Examination:
-        emulator, chosen = self.emulator(before, before, untested), self.subset(before)
-        models, widen, errors = [], [], []
-        for k, target in enumerate(emulator.targets):
-            there = np.isfinite(new.observables[:, target.column])
-            u, o = new.u[there], new.observables[there, target.column]
-            yardstick = self.scale(before, target.column, BENT)
-            best, name = _tested(target.model, target.scale, u, o, yardstick), untested.models[k]
-            for rival in self.rivals(before):
-                if best.error < EXACT:
-                    break
-                if rival == BENT_SMOOTH and name != BENT:
-                    continue
-                scale, model = self.model(before, before, k, rival, chosen)
-                tested = _tested(model, scale, u, o, yardstick)
-                if tested.error < CLEARLY_BETTER * best.error:
-                    best, name = tested, rival
-            models.append(name)
-            widen.append(float(np.clip(best.deviation, *WIDEN_RANGE)))
-            errors.append(best.error / best.guess if best.guess > 0 else 0.0)
-        return _Examination(tuple(models), tuple(widen), Skill(_ranking(emulator.score(new.u), new, self.threshold),
-                                                               tuple(errors)))
+        verdicts = [self._verdict(before, new, k, untested.models[k]) for k in range(len(self.columns))]
+        models, rows, tests = zip(*verdicts, strict=True)
+        widen = tuple(float(np.clip(test.deviation, *WIDEN_RANGE)) for test in tests)
+        errors = tuple(test.error / test.guess if test.guess > 0 else 0.0 for test in tests)
+        emulator = self.emulator(before, before, _Examination(models, rows, widen, Skill()))
+        return _Examination(models, rows, widen, Skill(_ranking(emulator.score(new.u), new, self.threshold), errors))
 
-    def rivals(self, rows: Rows) -> tuple[str, ...]:
-        """Models that may be chosen instead of the first."""
-        if self.learner.surrogate == "ensemble":
-            return ()
-        networks = self.learner.surrogate == "mixed" and self.ensemble(rows) is not None
-        return (PLAIN, PLAIN_SMOOTH, SUM, BENT_SMOOTH) + ((ENSEMBLE,) if networks else ())
+    def _verdict(self, before: Rows, new: Rows, k: int, first: str) -> tuple[str, int, _Tested]:
+        """The model of a target that predicts new rows best, how many rows it wants at most, and how it did.
+
+        Gaussian processes are compared with few rows, which is cheap; the best of them is tried with all rows, and
+        against the networks, unless it is exact already.
+        """
+        column, most = self.columns[k], self.learner.max_rows
+        there = np.isfinite(new.observables[:, column])
+        u, o, yardstick = new.u[there], new.observables[there, column], self.scale(before, column, BENT)
+
+        def tested(word: str, n_rows: int) -> _Tested:
+            return _tested(*self.model(before, before, k, word, self.subset(before, n_rows)), u, o, yardstick)
+
+        n_few = min(FEW_ROWS, most)
+        name, best = first, tested(first, n_few)
+        for rival in self.rivals():
+            if best.error < EXACT:
+                break
+            if (rival == BENT_SMOOTH and name != BENT) or self.is_simple(before, column, rival):
+                continue
+            test = tested(rival, n_few)
+            if test.error < CLEARLY_BETTER * best.error:
+                name, best = rival, test
+        if best.error < NEEDS_NO_MORE:
+            return name, n_few, best
+        if len(before) > n_few:
+            best = tested(name, most)
+        if self.learner.surrogate == "mixed" and best.error >= EXACT and self.ensemble(before) is not None:
+            test = tested(ENSEMBLE, most)
+            if test.error < CLEARLY_BETTER * best.error:
+                name, best = ENSEMBLE, test
+        return name, most, best
+
+    def rivals(self) -> tuple[str, ...]:
+        """Gaussian processes that may be chosen instead of the first model."""
+        return () if self.learner.surrogate == "ensemble" else (PLAIN, PLAIN_SMOOTH, SUM, BENT_SMOOTH)
 
     def key(self, what: str, rows: Rows) -> bytes:
         """What something was learned from."""
@@ -327,7 +345,7 @@ class _Tested:
     deviation: float
 
 
-def _tested(model: Model, scale: Scale, u: Array, o: Array, yardstick: Scale) -> _Tested:
+def _tested(scale: Scale, model: Model, u: Array, o: Array, yardstick: Scale) -> _Tested:
     if len(o) < MIN_EXAMINED // 2:
         return _Tested(math.inf, 0.0, 1.0)
     mean, std = model.moments(u)

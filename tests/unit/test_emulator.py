@@ -96,6 +96,15 @@ def test_good_inside_and_not_outside():
     np.testing.assert_array_equal(em.score(0.5 + 0.15 * circle) < 8.0, False)
 
 
+def test_targets_that_are_not_asked_change_nothing(any_emulator):
+    u = points(300)
+    for threshold in (0.5, 8.0, 300.0):
+        em = replace(any_emulator, threshold=threshold)
+        np.testing.assert_array_equal(em.inside(u), em.score(u) < threshold)
+        share = (em.nll(em.draws(u, 3)) < threshold).mean(axis=0) * em.p_valid(u)
+        np.testing.assert_allclose(em.p_good(u, 3), share, atol=1e-12)
+
+
 def test_wider_uncertainties_are_less_sure():
     em, u = emulator(200, likelihoods=SHELL, threshold=8.0), points(200)
     wide = replace(em, targets=[replace(em.targets[0], widen=1e4)])

@@ -173,6 +173,15 @@ def test_fitted_lengths_are_more_probable_than_others():
     assert log_posterior(fit_lengths(u, y, [found]), u, y) >= best - 1e-6
 
 
+def test_a_kernel_of_more_lengths_is_taken_only_where_rows_ask_for_it():
+    u = rows(120, n_params=4)[0]
+    product, step = np.sin(5.0 * u[:, 0] * u[:, 1]), np.sign(u[:, 0] + u[:, 1] - 1.0)
+    for kernel, wanted, target in ((ADDITIVE, True, np.cos(25.0 * u).sum(axis=1)), (ADDITIVE, False, product),
+                                   (NORMAL, True, product), (NORMAL, False, step)):
+        simple = fit_lengths(u, target)
+        assert (fit_lengths(u, target, kernel=kernel, rival=simple) is not simple) == wanted
+
+
 def test_fitted_lengths_stay_in_their_ranges():
     u = rows(30)[0]
     for y in (np.zeros(30), np.random.default_rng(1).standard_normal(30), u[:, 0], 1e6 * u[:, 0]):

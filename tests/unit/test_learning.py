@@ -15,7 +15,7 @@ from raydnnr.likelihoods import Gauss, Off, get_losses
 from raydnnr.surrogates import learning
 from raydnnr.surrogates.emulator import EnsembleTarget
 from raydnnr.surrogates.ensemble import Ensemble
-from raydnnr.surrogates.gaussian_process import NORMAL, GaussianProcess
+from raydnnr.surrogates.gaussian_process import GaussianProcess
 from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.learning import MIN_ROWS, WIDEN_RANGE, Learner, Rows, milestone
 from raydnnr.surrogates.memo import Memo
@@ -183,20 +183,6 @@ def test_an_analytic_observable_has_the_normal_kernel_and_one_with_kinks_has_not
     nll = 0.5 * ((o - 0.35) / 0.02) ** 2
     emulator, _ = learn(replace(known, observables=o[:, None], nll=nll))
     assert emulator.targets[0].model.lengths.smooth == smooth
-
-
-def test_a_normal_kernel_that_explains_rows_less_well_than_the_other_one_is_not_taken(monkeypatch):
-    """Its search for lengths may end where all is noise."""
-    fit = learning.fit_lengths
-
-    def fails(u, y, *args, kernel, **settings):
-        wrong = Lengths(np.full(2, 30.0), 1.0, True)
-        return wrong if kernel == NORMAL else fit(u, y, *args, kernel=kernel, **settings)
-
-    monkeypatch.setattr(learning, "fit_lengths", fails)
-    known = rows(200, likelihoods=SHELL)
-    task = learning._Task(PROCESS, SHELL, 1.0, 0, Memo())
-    assert not task.lengths(known, 0, learning.PLAIN_SMOOTH)[1].smooth
 
 
 def test_an_observable_is_learned_on_the_scale_that_predicts_it_better():
