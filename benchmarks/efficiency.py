@@ -47,6 +47,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {  # name: the settings of [search] that 
     "no tournament": {"sources": ["explore", "local", "evolution", "valleys", "frontier", "region"]},
     "no valleys": {"sources": ["explore", "local", "evolution", "frontier", "tournament", "region"]},
     "no local, no evolution": {"sources": ["explore", "valleys", "frontier", "tournament", "region"]},
+    "picks at the rim alone": {"acquisition": "farthest"},
     "picks by coverage gain": {"acquisition": "coverage"},
     "picks by P(good) alone": {"acquisition": "probability"},
 }

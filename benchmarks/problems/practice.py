@@ -97,6 +97,13 @@ def steps(point: Columns) -> Answer:
     return {"sum": opened + np.sin(2.0 * x[:, 4]) + x[:, 1], "crossing": crossing, "cliff": cliff * (1.1 + x[:, 2])}
 
 
+def idle(point: Columns) -> Answer:
+    """Five of fifteen parameters matter; what is good is large in all the others."""
+    x = _matrix(point)
+    return {"ring": np.hypot(x[:, 0] - 0.2, x[:, 1] + 0.1), "plane": x[:, 2] + 0.7 * x[:, 3] * x[:, 0],
+            "bound": x[:, 4] ** 2 + 0.5 * x[:, 3]}
+
+
 def _matrix(point: Columns) -> Array:
     """Columns x1, x2, ... side by side (N, P)."""
     return np.stack([point[f"x{k}"] for k in range(1, len(point) + 1)], axis=1)
@@ -139,4 +146,8 @@ PROBLEMS = (
             function="practice:steps", threshold_value=2.0,
             likelihoods={"sum": Gauss(mean=0.9, sigma=0.05), "crossing": Gauss(mean=0.2, sigma=0.03),
                          "cliff": Upper(mean=10.0, sigma=2.0)}),
+    Problem(name="idle15", hard="ten parameters that say nothing", parameters=_cube(15), function="practice:idle",
+            threshold_value=2.5,
+            likelihoods={"ring": Gauss(mean=0.6, sigma=0.02), "plane": Gauss(mean=0.3, sigma=0.03),
+                         "bound": Upper(mean=-0.2, sigma=0.02)}),
 )

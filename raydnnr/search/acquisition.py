@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -57,37 +60,29 @@ def expected_coverage_gain(
     Returns:
         Their indices, in the order in which they were chosen.
     """
-    if not len(candidates):
-        return np.empty(0, np.intp)
-    between = _distances(candidates, candidates)
-    nearest = np.concatenate([_distances(block, known).min(axis=1) for block in _blocks(candidates)])
-    weight, chance = probability.astype(np.float32), probability.astype(np.float32)
-    chosen = []
-    for _ in range(min(n_points, len(candidates))):
-        gain = chance * (np.maximum(nearest[None, :] - between, 0.0) @ weight)
-        gain[chance < 0] = -1.0
-        best = int(np.argmax(gain))
-        chosen.append(best)
-        chance[best] = -1.0
-        nearest = np.minimum(nearest, between[best])
-    return np.array(chosen, np.intp)
+    chance = probability.astype(np.float32)
+    return _one_by_one(candidates, known, n_points, [lambda nearest, between: chance * _gain(nearest, between, chance)])
 
 
 def farthest_good(
     candidates: NDArray[np.float64], probability: NDArray[np.float64], known: NDArray[np.float64], n_points: int
 ) -> NDArray[np.intp]:
     """Candidates of the highest probability cubed times distance to what is known or chosen; arguments as above."""
-    if not len(candidates):
-        return np.empty(0, np.intp)
-    nearest = np.concatenate([_distances(block, known).min(axis=1) for block in _blocks(candidates)])
-    chosen: list[int] = []
-    for _ in range(min(n_points, len(candidates))):
-        value = probability**3 * nearest
-        value[chosen] = -1.0
-        best = int(np.argmax(value))
-        chosen.append(best)
-        nearest = np.minimum(nearest, _distances(candidates, candidates[best : best + 1])[:, 0])
-    return np.array(chosen, np.intp)
+    return _one_by_one(candidates, known, n_points, [lambda nearest, between: probability**3 * nearest])
+
+
+def rim_and_middle(
+    candidates: NDArray[np.float64], probability: NDArray[np.float64], known: NDArray[np.float64], n_points: int
+) -> NDArray[np.intp]:
+    """In turn a candidate as by `farthest_good`, and one of the highest gain times its probability cubed; arguments as
+    above.
+
+    The farthest points lie at the rim of the region, where they show how far it reaches, and in corners of parameters
+    that say nothing; the others cover the middle of what is large.
+    """
+    sure, weight = (probability**3).astype(np.float32), probability.astype(np.float32)
+    return _one_by_one(candidates, known, n_points, [lambda nearest, between: sure * nearest,
+                                                     lambda nearest, between: sure * _gain(nearest, between, weight)])
 
 
 def most_probable(
@@ -95,6 +90,38 @@ def most_probable(
 ) -> NDArray[np.intp]:
     """Candidates of the highest probability to be good, wherever they are; arguments as above."""
     return np.argsort(-probability, kind="stable")[:n_points]
+
+
+def _one_by_one(candidates: NDArray[np.float64], known: NDArray[np.float64], n_points: int,
+                values: Sequence[Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.floating[Any]]]],
+                ) -> NDArray[np.intp]:
+    """Picks (n,) of the highest value, each of which counts as known for the next one.
+
+    Args:
+        candidates: Shape (C, P).
+        known: Shape (N, P), N >= 1.
+        n_points: How many to pick, C at most.
+        values: Value of each candidate (C,), from its distance to the nearest known point (C,) and those between
+            candidates (C, C); of several, each has its turn.
+    """
+    if not len(candidates):
+        return np.empty(0, np.intp)
+    between = _distances(candidates, candidates)
+    nearest = np.concatenate([_distances(block, known).min(axis=1) for block in _blocks(candidates)])
+    chosen: list[int] = []
+    for k in range(min(n_points, len(candidates))):
+        value = values[k % len(values)](nearest, between)
+        value[chosen] = -1.0
+        chosen.append(int(np.argmax(value)))
+        nearest = np.minimum(nearest, between[chosen[-1]])
+    return np.array(chosen, np.intp)
+
+
+def _gain(nearest: NDArray[np.float32], between: NDArray[np.float32], weight: NDArray[np.float32],
+          ) -> NDArray[np.float32]:
+    """By how much each candidate (C,) brings known points closer to all of them, weighted."""
+    gain: NDArray[np.float32] = np.maximum(nearest[None, :] - between, 0.0) @ weight
+    return gain
 
 
 def _distances(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -108,4 +135,5 @@ def _blocks(candidates: NDArray[np.float64], size: int = 256) -> list[NDArray[np
     return [candidates[k : k + size] for k in range(0, len(candidates), size)]
 
 
-ACQUISITIONS = {"coverage": expected_coverage_gain, "farthest": farthest_good, "probability": most_probable}
+ACQUISITIONS = {"coverage": expected_coverage_gain, "farthest": farthest_good, "rim and middle": rim_and_middle,
+                "probability": most_probable}

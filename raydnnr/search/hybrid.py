@@ -53,7 +53,7 @@ class Hybrid:
         sources: Which sources take part: explore, local, evolution, valleys, frontier, tournament,
             region.
         floors: Share of every round that a source keeps, where it is not to be its default.
-        acquisition: How ``region`` picks from its candidates: coverage, farthest or probability.
+        acquisition: How ``region`` picks from its candidates: coverage, farthest, rim and middle or probability.
         surrogate: mixed, gaussian_process or ensemble.
         max_rows: Rows at most in a Gaussian process, whose cost grows with the cube of them.
         synchronous: Strict iterations, reproducible bit for bit from the seed on any number of slots.
@@ -64,7 +64,7 @@ class Hybrid:
     growth: float = 0.08
     sources: tuple[str, ...] = tuple(SOURCES)
     floors: Mapping[str, float] = field(default_factory=dict)
-    acquisition: str = "farthest"
+    acquisition: str = "rim and middle"
     surrogate: str = "mixed"
     max_rows: int = 1000
     synchronous: bool = False

@@ -28,7 +28,7 @@ Array = NDArray[np.float64]
 
 N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
-DARING = 0.5
+DARING = 0.75  # power of P(good) with which frontier picks
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
@@ -156,12 +156,12 @@ class Region(_Floored):
     """The cloud of points that the surrogate takes for good, thinned to those that cover it best.
 
     Attributes:
-        acquisition: ``coverage`` (expected gain of coverage), ``farthest`` (P(good) cubed times distance) or
-            ``probability`` (P(good) alone).
+        acquisition: ``coverage`` (expected gain of coverage), ``farthest`` (P(good) cubed times distance), ``rim and
+            middle`` (these two in turn) or ``probability`` (P(good) alone).
     """
 
     floor: float = 0.05
-    acquisition: str = "farthest"
+    acquisition: str = "rim and middle"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,9 +185,9 @@ class Region(_Floored):
 class Frontier(_Floored):
     """Where else the good region may be: candidates that do not start from good points, uncertain ones welcome.
 
-    With the root of P(good) for P(good), a place far from all good points is worth a try at a chance of a few per cent;
-    a miss there teaches the surrogate most. While good points are few, it looks at the valleys that points from all
-    over the cube fall into.
+    With a power of P(good) below 1, a place far from all good points is worth a try at a low chance; a miss there
+    teaches the surrogate most. While good points are few, it looks at the valleys that points from all over the cube
+    fall into.
     """
 
     floor: float = 0.08

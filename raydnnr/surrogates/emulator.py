@@ -28,6 +28,7 @@ from raydnnr.likelihoods import Likelihood, Off, get_losses
 from raydnnr.surrogates.ensemble import EnsembleRegressor
 from raydnnr.surrogates.gaussian_process import GaussianProcess
 from raydnnr.surrogates.kernels import Lengths
+from raydnnr.surrogates.recalibration import UNCHANGED, Recalibration
 from raydnnr.surrogates.targets import Scale
 
 Array = NDArray[np.float64]
@@ -147,6 +148,7 @@ class Emulator:
         targets: The constrained observables.
         validity: Model of +1 (ok) and -1 (invalid or failed); None where all rows were ok.
         floors: The lowest loss of each target (T,): 0, or below where a likelihood can be so.
+        recalibration: Of the probabilities of being good, by what became of new rows.
     """
 
     likelihoods: Mapping[str, Likelihood]
@@ -154,6 +156,7 @@ class Emulator:
     targets: Sequence[Target]
     validity: GaussianProcess | None
     floors: Array
+    recalibration: Recalibration = UNCHANGED
 
     # ---- losses
 
@@ -233,7 +236,7 @@ class Emulator:
             left, total = left[possible], total[:, possible]
         p = np.zeros(len(u))
         p[left] = (total < self.threshold).mean(axis=0) * self.p_valid(u[left])
-        return p
+        return self.recalibration.of(p)
 
     def predict(self, u: Array) -> Prediction:
         """Everything that is known of some points (C, P)."""
@@ -248,7 +251,8 @@ class Emulator:
         nll = self.nll(t)
         low, middle, high = np.quantile(nll, [0.158655, 0.5, 0.841345], axis=0)
         p_valid = self.p_valid(u)
-        return Prediction(observables, std, middle, low, high, p_valid, (nll < self.threshold).mean(axis=0) * p_valid)
+        p_good = self.recalibration.of((nll < self.threshold).mean(axis=0) * p_valid)
+        return Prediction(observables, std, middle, low, high, p_valid, np.minimum(p_good, p_valid))
 
     def losses(self, t: Array) -> Array:
         """Losses (..., T) of targets (..., T), by the exact likelihoods."""
@@ -285,7 +289,8 @@ class Emulator:
 
     def save(self, path: Path) -> None:
         """As arrays only."""
-        arrays: dict[str, Any] = {"threshold": np.array(self.threshold), "floors": self.floors}
+        arrays: dict[str, Any] = {"threshold": np.array(self.threshold), "floors": self.floors, "recalibration":
+                                  np.array([self.recalibration.slope, self.recalibration.offset])}
         for k, target in enumerate(self.targets):
             s = target.scale
             arrays[f"t{k}"] = np.array([target.column, target.widen, s.center, s.width, s.shift, s.scale, s.fine])
@@ -325,7 +330,8 @@ class Emulator:
             validity = _process(arrays, "v") if "v_u" in arrays else None
             if any(target.column >= len(likelihoods) for target in targets):
                 raise ValueError("it has other observables than the scan")
-            return cls(likelihoods, float(arrays["threshold"]), targets, validity, arrays["floors"])
+            recalibration = Recalibration(*arrays["recalibration"].tolist())
+            return cls(likelihoods, float(arrays["threshold"]), targets, validity, arrays["floors"], recalibration)
         except (OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
                 zipfile.BadZipFile) as error:  # what rubbish makes of these readers
             raise RunDirectoryError(f"{path}: the surrogate cannot be read ({error}); run the scan again to make it "

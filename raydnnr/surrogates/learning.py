@@ -29,6 +29,7 @@ from raydnnr.surrogates.ensemble import Ensemble, EnsembleRegressor
 from raydnnr.surrogates.gaussian_process import ADDITIVE, NORMAL, GaussianProcess, fit_lengths
 from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.memo import Memo
+from raydnnr.surrogates.recalibration import UNCHANGED, Recalibration, recalibrate
 from raydnnr.surrogates.subsets import conditioning_rows, telling_rows
 from raydnnr.surrogates.targets import NARROW, Scale, choose_scale
 
@@ -36,7 +37,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 MIN_ROWS = 12  # with which something can be learned
-LENGTH_ROWS = 192
+LENGTH_ROWS = 256
 ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
 WIDEN_RANGE = (0.7, 5.0)
 MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, some evenly spaced ones
@@ -139,6 +140,7 @@ class _Examination:
     rows: tuple[int, ...]
     widen: tuple[float, ...]
     skill: Skill
+    recalibration: Recalibration = UNCHANGED
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ class _Task:
         """Models whose lengths come from ``learned_from``, conditioned on ``rows``."""
         targets = self.targets(rows, learned_from, exam)
         return Emulator(self.likelihoods, self.threshold, targets, self.validity(rows, learned_from),
-                        self.floors(rows, targets))
+                        self.floors(rows, targets), exam.recalibration)
 
     def targets(self, rows: Rows, learned_from: Rows, exam: _Examination) -> list[Target]:
         """The model of each constrained observable."""
@@ -287,7 +289,9 @@ class _Task:
         widen = tuple(float(np.clip(test.deviation, *WIDEN_RANGE)) for test in tests)
         errors = tuple(test.error / test.guess if test.guess > 0 else 0.0 for test in tests)
         emulator = self.emulator(before, before, _Examination(models, rows, widen, Skill()))
-        return _Examination(models, rows, widen, Skill(_ranking(emulator.score(new.u), new, self.threshold), errors))
+        skill = Skill(_ranking(emulator.score(new.u), new, self.threshold), errors)
+        return _Examination(models, rows, widen, skill,
+                            recalibrate(emulator.p_good(new.u, self.seed), new.nll < self.threshold))
 
     def _verdict(self, before: Rows, new: Rows, k: int, first: str) -> tuple[str, int, _Tested]:
         """The model of a target that predicts new rows best, how many rows it wants at most, and how it did.

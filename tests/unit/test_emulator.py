@@ -17,6 +17,7 @@ from raydnnr.errors import RunDirectoryError
 from raydnnr.likelihoods import MAX_LOSS, Expuser, Gauss, Off, get_losses
 from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, constrained
 from raydnnr.surrogates.ensemble import Ensemble
+from raydnnr.surrogates.recalibration import Recalibration
 from tests.unit.emulators import LIKELIHOODS, SHELL, emulator, radius, rows
 
 seeds = st.integers(0, 2**32 - 1)
@@ -205,10 +206,11 @@ def same(a, b, u):
 
 def test_what_is_saved_predicts_the_same(any_emulator, tmp_path):
     path = tmp_path / "surrogate.npz"
-    any_emulator.save(path)
+    learned = replace(any_emulator, recalibration=Recalibration(0.7, -0.2))
+    learned.save(path)
     again = Emulator.load(path, LIKELIHOODS)
-    assert same(any_emulator, again, points())
-    assert again.threshold == any_emulator.threshold
+    assert same(learned, again, points())
+    assert (again.threshold, again.recalibration) == (learned.threshold, learned.recalibration)
     again.save(tmp_path / "again.npz")
     assert same(again, Emulator.load(tmp_path / "again.npz", LIKELIHOODS), points())
     assert sorted(p.name for p in tmp_path.iterdir()) == ["again.npz", "surrogate.npz"]

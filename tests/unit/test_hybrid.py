@@ -90,7 +90,7 @@ def same(a, b):
     ({"floors": {"regoin": 0.1}}, "floors: no source 'regoin'"), ({"floors": {"region": 1.5}}, "floor: got 1.5"),
     ({"floors": {"region": 0.7, "local": 0.7}}, "floors: their sum is above 1"),
     ({"floors": {"region": "much"}}, "floor: got 'much', wants a number"),
-    ({"acquisition": "best"}, "acquisition: got 'best'; choose one of coverage, farthest, probability"),
+    ({"acquisition": "best"}, "acquisition: got 'best'; choose one of coverage, farthest, rim and middle, probability"),
     ({"surrogate": "forest"}, "surrogate: got 'forest'; choose one of mixed, gaussian_process, ensemble"),
     ({"max_rows": 49}, "max_rows: got 49; use a whole number >= 50"),
 ])

@@ -136,6 +136,16 @@ def test_noise_has_no_skill():
     assert min(skill.errors) > 0.6
 
 
+def test_probabilities_that_do_not_come_true_are_recalibrated():
+    """Rows since the last milestone are bad although their observable is not, as where something unknown forbids them."""
+    known = rows(120, likelihoods=SHELL)
+    n_before = Learner().before(milestone(120, MIN_ROWS, 1.5))
+    forbidden = replace(known, nll=np.where(np.arange(120) < n_before, known.nll, np.maximum(known.nll, 99.0)))
+    chance = np.array([0.5, 0.95])
+    honest, warned = (learn(table, threshold=8.0)[0].recalibration.of(chance) for table in (known, forbidden))
+    assert (warned < 0.5 * honest).all()
+
+
 def test_an_overconfident_model_is_widened_and_a_timid_one_is_not_beyond_a_bound(monkeypatch):
     """Lengths far too long, with no noise, promise more than they keep."""
     known = rows(100, likelihoods=SHELL)

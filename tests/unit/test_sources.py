@@ -104,7 +104,7 @@ def test_impossible_floors_are_refused(kind, floor):
 
 
 def test_region_names_its_acquisitions():
-    with pytest.raises(ConfigError, match="acquisition: got 'best'; choose one of coverage, farthest, probability"):
+    with pytest.raises(ConfigError, match="acquisition: got 'best'; choose one of coverage, farthest, rim and middle, probability"):
         Region(acquisition="best")
 
 
