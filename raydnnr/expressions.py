@@ -30,6 +30,11 @@ def _many(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return lambda *values: reduce(function, values)
 
 
+def _power(base: Any, exponent: Any) -> Any:
+    """A square is a product: exactly rounded, which numpy's power is not on processors with AVX-512."""
+    return np.multiply(base, base) if np.ndim(exponent) == 0 and exponent == 2 else np.power(base, exponent)
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     # name: (function, fewest arguments, most arguments)
     **{name: (getattr(np, name), 1, 1) for name in (
@@ -38,7 +43,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "abs": (np.abs, 1, 1), "fabs": (np.abs, 1, 1), "round": (np.round, 1, 1),
     "asin": (np.arcsin, 1, 1), "acos": (np.arccos, 1, 1), "atan": (np.arctan, 1, 1),
     "asinh": (np.arcsinh, 1, 1), "acosh": (np.arccosh, 1, 1), "atanh": (np.arctanh, 1, 1),
-    "atan2": (np.arctan2, 2, 2), "pow": (np.power, 2, 2), "fmod": (np.fmod, 2, 2),
+    "atan2": (np.arctan2, 2, 2), "pow": (_power, 2, 2), "fmod": (np.fmod, 2, 2),
     "hypot": (_many(np.hypot), 2, None), "min": (_many(np.minimum), 2, None), "max": (_many(np.maximum), 2, None),
 }
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan, "True": 1.0, "False": 0.0}
@@ -46,7 +51,7 @@ RESERVED_WORDS = frozenset(FUNCTIONS) | frozenset(CONSTANTS)
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.FloorDiv: np.floor_divide,
-    ast.Mod: np.mod, ast.Pow: np.power,
+    ast.Mod: np.mod, ast.Pow: _power,
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,

@@ -225,6 +225,11 @@ class Plan:
         return _digest({name: repr(likelihood) for name, likelihood in self.likelihoods.items()})
 
     @property
+    def timed_tools(self) -> tuple[str, ...]:
+        """Tools whose seconds are columns of the table: all of several. What a single one takes is ``seconds``."""
+        return tuple(tool.name for tool in self.tools) if len(self.tools) > 1 else ()
+
+    @property
     def keeps_all_files(self) -> bool:
         """Whether a tool wants the output files of every point kept, not of the good ones only."""
         return any(getattr(tool, "keep_files", "") == "all" for tool in self.tools)

@@ -330,14 +330,9 @@ class Store:
 
 def _take(scored: Scored, rows: NDArray[np.intp]) -> Scored:
     """These outcomes; ``rows`` ascend."""
-    o = scored.outcomes
-    if len(rows) == len(o):
+    if len(rows) == len(scored.outcomes):
         return scored
-    ids = o.point_id[rows]
-    files = {i: o.files[i] for i in ids.tolist() if i in o.files} if o.files else {}
-    return Scored(Outcomes(ids, o.observables[rows], o.status[rows], [o.reason[i] for i in rows.tolist()],
-                           o.attempts[rows], o.seconds[rows], o.host, o.finished[rows], files),
-                  scored.losses[rows], scored.nll[rows])
+    return Scored(scored.outcomes.take(rows), scored.losses[rows], scored.nll[rows])
 
 
 def _check_proposal(proposal: Proposal, n_params: int) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +22,7 @@ from raydnnr.errors import ConfigError, RunDirectoryError, StorageError
 from raydnnr.evaluation import Proposal, Status, score
 from raydnnr.export import read_evaluations
 from raydnnr.store import Store
-from tests.unit.plans import square
+from tests.unit.plans import square, two_tools
 from tests.unit.runs import copied, evaluate, finish, frame, physics, proposal, run_rounds, shards
 
 PLAN = square()
@@ -489,6 +490,36 @@ def test_the_same_likelihoods_leave_shards_as_they_are(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").iterdir()}
     finish(tmp_path, PLAN)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").iterdir()} == before
+
+
+def test_a_run_of_a_version_that_did_not_time_tools_goes_on_and_gets_the_columns(tmp_path, at_once):
+    plan, times = two_tools(), ["seconds_model", "seconds_more.1"]
+    untimed = type("Untimed", (type(plan),), {"timed_tools": ()})
+    old = untimed(**{name: getattr(plan, name) for name in plan.__dataclass_fields__})
+    opened = Store.open(tmp_path, old, {})
+    evaluate(opened, old, opened.open_round(proposal(30, 1)))
+    evaluate(opened, old, opened.open_round(proposal(30, 2)), range(20))
+    opened.close()
+    before = read_evaluations(tmp_path).to_pandas()
+    assert not set(times) & set(before.columns) and len(before) == 50
+
+    finish(tmp_path, plan)
+
+    after = frame(tmp_path)
+    assert len(after) == 60 and not (tmp_path / "damaged").exists()
+    pd.testing.assert_frame_equal(after[:50][list(before.columns)], before)
+    assert after[times].isna().all(axis=None)
+
+
+def test_an_export_reads_tables_with_and_without_the_seconds_of_tools(tmp_path):
+    """As they lie side by side while a run of an older version is being resumed."""
+    plan = two_tools()
+    run_rounds(tmp_path, plan, [10, 10, 10])
+    for k in (0, 2):
+        path = tmp_path / "evaluations" / f"iteration-{k:05d}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(["seconds_model", "seconds_more.1"]), path)
+    assert read_evaluations(tmp_path).num_rows == 30
+    assert read_evaluations(tmp_path).column_names[-2:] == ["seconds_model", "seconds_more.1"]
 
 
 def test_a_changed_threshold_counts_again(tmp_path):
