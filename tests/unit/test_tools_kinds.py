@@ -131,7 +131,7 @@ def test_a_source_is_written_to_a_file_and_read_again(kind, settings, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_to_cite_is_known(kind):
     assert set(KINDS[kind].citations) <= ENTRIES.keys()
-    assert KINDS[kind].citations or kind in {"slha", "command", "python", "fit"}
+    assert KINDS[kind].citations or kind in {"slha", "command", "python"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "fit"])  # its tools have their own
