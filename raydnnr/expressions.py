@@ -30,6 +30,19 @@ def _many(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return lambda *values: reduce(function, values)
 
 
+def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    """A function of `math` on arrays: NaN where it is not defined, infinite where the value is too large."""
+    def value(x: float) -> float:
+        try:
+            return function(x)
+        except OverflowError:
+            return math.inf
+        except ValueError:
+            return math.nan
+
+    return np.vectorize(value, otypes=[np.float64])
+
+
 def _power(base: Any, exponent: Any) -> Any:
     """A square is a product: exactly rounded, which numpy's power is not on processors with AVX-512."""
     return np.multiply(base, base) if np.ndim(exponent) == 0 and exponent == 2 else np.power(base, exponent)
@@ -43,6 +56,9 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "abs": (np.abs, 1, 1), "fabs": (np.abs, 1, 1), "round": (np.round, 1, 1),
     "asin": (np.arcsin, 1, 1), "acos": (np.arccos, 1, 1), "atan": (np.arctan, 1, 1),
     "asinh": (np.arcsinh, 1, 1), "acosh": (np.arccosh, 1, 1), "atanh": (np.arctanh, 1, 1),
+    **{name: (_each(function), 1, 1) for name, function in (
+        ("erf", math.erf), ("erfc", math.erfc), ("tgamma", math.gamma), ("lgamma", math.lgamma))},
+    "trunc": (np.trunc, 1, 1), "copysign": (np.copysign, 2, 2),
     "atan2": (np.arctan2, 2, 2), "pow": (_power, 2, 2), "fmod": (np.fmod, 2, 2),
     "hypot": (_many(np.hypot), 2, None), "min": (_many(np.minimum), 2, None), "max": (_many(np.maximum), 2, None),
 }
