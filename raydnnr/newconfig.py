@@ -183,6 +183,14 @@ timeout_s = 600                    # the first point ever takes minutes
 from = { tool = "{name}", key = "kappa_lambda" }
 likelihood = { kind = "cfunction", lower_bound = -1.2, upper_bound = 7.2 }
 '''),
+    "vacuum": Part('''\
+potential = "0.03 * (phi**2 - 246.22**2)**2 + {first}**2 * phi**2"   # of fields and all that is known; GeV^4
+fields = { phi = "sqrt(246.22**2 - {first}**2 / 0.06)" }   # where our vacuum is, GeV
+''', '''\
+[observables.action]               # of the decay; above about 440, ours lives longer than the universe
+from = { tool = "{name}" }
+likelihood = { kind = "lower", mean = 440, sigma = 10 }
+'''),
     "smodels": Part('''\
 database = "smodels-database"      # its folder; nothing is downloaded
 particles = "mssm"                 # on spectrum.slha, which has decays and cross sections (blocks XSECTION)

@@ -325,6 +325,19 @@ ENTRIES = {
   eprint = "0805.3415",
   archivePrefix = "arXiv"
 }""",
+    "Adams:1993zs": """@article{Adams:1993zs,
+  author = "Adams, Fred C.",
+  title = "{General solutions for tunneling of scalar fields with quartic potentials in four dimensions}",
+  eprint = "hep-ph/9302321",
+  archivePrefix = "arXiv"
+}""",
+    "Hollik:2018wrr": """@article{Hollik:2018wrr,
+  author = "Hollik, Wolfgang Gregor and Weiglein, Georg and Wittbrodt, Jonas",
+  title = "{Impact of Vacuum Stability Constraints on the Phenomenology of Supersymmetric Models}",
+  eprint = "1812.04644",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
     "Virtanen:2019joe": """@article{Virtanen:2019joe,
   author = "Virtanen, Pauli and others",
   title = "{SciPy 1.0--Fundamental Algorithms for Scientific Computing in Python}",

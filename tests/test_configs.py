@@ -51,6 +51,16 @@ def test_an_external_slha_program_is_scanned(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_metastable_vacuum_is_found(tmp_path: Path) -> None:
+    summary, table = run(CONFIGS / "singlet_vacuum.toml", tmp_path / "run", "--inline",
+                         "--set", "scan.max_evaluations=150", "--set", "cluster.slots=2")
+
+    good = table[(table.status == "ok") & (table.nll < 1)]
+    assert summary["good"] == len(good) > 3 and summary["failed"] == 0
+    assert (good.stable == 0).all() and (good.action > 400).all() and (good.depth < 0).all()
+
+
+@pytest.mark.slow
 def test_flavio_is_scanned(tmp_path: Path) -> None:
     pytest.importorskip("flavio")
     summary, table = run(CONFIGS / "b_anomalies_flavio.toml", tmp_path / "run", "--inline",

@@ -33,6 +33,7 @@ _OTHERS = {"HiggsTools", "HiggsBounds", "HiggsSignals", "SModelS", "SModelS2", "
 _NEAR = {  # codes whose settings cannot be carried over, but that something here may stand for
     "SModelS": 'kind = "smodels" reads r, once you name the folder of its database and a module of particles',
     "SModelS2": 'kind = "smodels" reads r, once you name the folder of its database and a module of particles',
+    "VevaciousPlusPlus": 'kind = "vacuum" compares the minima of a potential that you write down',
     "HiggsBounds": 'kind = "higgstools" is its successor', "HiggsSignals": 'kind = "higgstools" is its successor',
 }
 _SPECTRA = {"spheno", "flexiblesusy", "slha"}  # kinds

@@ -51,6 +51,7 @@ def settings(tmp_path):
         "2hdmc": {"name": "thdm", "program": "./CalcPhys", "parameters": ["m0", 300, "tanb"]},
         "nmssmtools": {"name": "spectrum", "program": "./nmhdecay", "template": "card.in", "data": "EXPCON"},
         "higgstools": {"name": "higgs", "signals": "./hsdataset", "neutral": [25, 35], "charged": [37]},
+        "vacuum": {"name": "vacuum", "potential": "(h**2 - 1)**2 + m0 * h**2", "fields": {"h": "sqrt(1 - m0 / 2)"}},
         "anybsm": {"name": "hhh", "model": "ufo/THDM", "parameters": {"MH": "m0", "TB": "tanb"}},
     }
 
@@ -72,6 +73,7 @@ ADDRESSES = {
     "2hdmc": {"tool": "thdm", "block": "THDM", "key": [4]},
     "nmssmtools": {"tool": "spectrum", "block": "MASS", "key": [45]},
     "higgstools": {"tool": "higgs", "key": "obs_ratio"},
+    "vacuum": {"tool": "vacuum", "key": "action"},
     "anybsm": {"tool": "hhh", "key": "lambda_hhh"},
 }
 
