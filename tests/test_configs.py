@@ -8,10 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from raydnnr.config import load
+from tests.unit.test_tools_packages import gluino_limit
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -58,6 +60,24 @@ def test_a_metastable_vacuum_is_found(tmp_path: Path) -> None:
     good = table[(table.status == "ok") & (table.nll < 1)]
     assert summary["good"] == len(good) > 3 and summary["failed"] == 0
     assert (good.stable == 0).all() and (good.action > 400).all() and (good.depth < 0).all()
+
+
+@pytest.mark.slow
+def test_a_simplified_model_is_confronted_with_a_limit(tmp_path: Path) -> None:
+    """The database is made up: one limit of 5 fb, for gluinos of 0.5 to 2 TeV and neutralinos of up to 0.4 TeV."""
+    pytest.importorskip("smodels")
+    gluino_limit(tmp_path / "database", 0.005)
+    _, table = run(CONFIGS / "gluino_smodels.toml", tmp_path / "run", "--inline", "--set", "search.method=random",
+                   "--set", f"tools.lhc.database={tmp_path / 'database'}", "--set", "scan.max_evaluations=60",
+                   "--set", "parameters.dm.low=800",
+                   "--set", "cluster.slots=2")
+
+    assert set(table.status) == {"ok", "invalid"}
+    assert (table.m_chi[table.status == "invalid"] < 1).all() and table.seconds_lhc[table.status == "ok"].gt(0).all()
+    seen = table[table.n_results == 1]
+    assert len(seen) > 3 and (seen.m_chi <= 400).all()
+    np.testing.assert_allclose(seen.r_lhc, seen.sigma_pb / 0.005, rtol=1e-3)
+    assert (table.r_lhc[table.n_results == 0] == 0).all()
 
 
 @pytest.mark.slow
