@@ -32,6 +32,7 @@ class Round:
     Attributes:
         done: Which points have an outcome (N,).
         n_left: How many have none.
+        files_bytes: Size of their kept output files.
     """
 
     def __init__(self, points: Points, journal: RoundJournal, layout: Layout) -> None:
@@ -48,6 +49,7 @@ class Round:
         self._waiting: list[Rows] = []
         self._waiting_files: dict[int, Mapping[str, bytes]] = {}
         self._waiting_since = 0.0
+        self.files_bytes = journal.files_bytes()
 
     # ---- outcomes in
 
@@ -76,6 +78,7 @@ class Round:
             self._waiting_since = time.monotonic()
         self._waiting.append(rows)
         self._waiting_files.update(files)
+        self.files_bytes += sum(len(data) for some in files.values() for data in some.values())
 
     def restore(self, table: pa.Table) -> pa.Table:
         """Take in rows of the journal; those that were new."""

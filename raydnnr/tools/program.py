@@ -48,8 +48,8 @@ class Program(Tool):
         missing: ``failed`` or ``invalid``: a point without the output file, or without a number that is read from it.
         keep_files: Input and output of these points are kept: ``good``, ``failed``, ``all`` or ``none``.
         keep_max_mib: A larger file is not kept, whatever ``keep_files`` says.
-        keep_total_gib: Once a run directory holds kept files of this size, compressed and of all tools together,
-            nothing more is kept. Tools that say different things: the largest counts.
+        keep_total_gib: Once a run directory holds kept files of this size, of all tools together, nothing more is
+            kept; those of finished rounds are compressed. Tools that say different things: the largest counts.
         max_output_mib: Largest file the program may write, of any kind.
     """
 

@@ -6,6 +6,7 @@ import resource
 import shutil
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from raydnnr.errors import ConfigError, RunDirectoryError, StorageError
 from raydnnr.evaluation import Proposal, Status, score
 from raydnnr.export import read_evaluations
 from raydnnr.store import Store
+from raydnnr.tools.text_command import TextCommand
 from tests.unit.plans import square, two_tools
 from tests.unit.runs import copied, evaluate, finish, frame, physics, proposal, run_rounds, shards
 
@@ -410,7 +412,8 @@ def test_files_of_good_points_and_of_those_without_answer_are_kept(store):
 
 def test_files_of_all_points_are_kept_where_a_tool_wants_that(tmp_path):
     class All(type(PLAN)):
-        keeps_all_files = True
+        def keeps_of_all(self, file):
+            return file == "out.slha"
 
     plan = All(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
     run_rounds(tmp_path, plan, [20], files=True)
@@ -420,14 +423,58 @@ def test_files_of_all_points_are_kept_where_a_tool_wants_that(tmp_path):
 def test_no_more_files_are_kept_than_a_run_may_hold(tmp_path, caplog):
     """The first archive goes over the limit, so it is the last one; a store that is opened again knows that."""
     class Little(type(PLAN)):
-        keeps_all_files = True
         max_kept_bytes = 100.0
+
+        def keeps_of_all(self, file):
+            return True
 
     plan = Little(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
     run_rounds(tmp_path, plan, [5, 5], files=True)
     run_rounds(tmp_path, plan, [5], files=True)
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["iteration-00000.zip"]
     assert len([r for r in caplog.records if "no more output files are kept" in r.message]) == 1
+
+
+def test_a_single_round_holds_no_more_files_either(tmp_path, at_once):
+    """30 points with 100 kB each, in parts; a driver that goes on with the round knows what is there."""
+    class Little(type(PLAN)):
+        max_kept_bytes = 1e6
+
+        def keeps_of_all(self, file):
+            return True
+
+    plan = Little(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
+    store = Store.open(tmp_path, plan, {})
+    points = store.open_round(proposal(30))
+    for first in (0, 7, 14):
+        if first == 14:
+            store.close()
+            store = Store.open(tmp_path, plan, {})
+        o = physics(points, range(first, first + 7))
+        o = replace(o, files={i: {"out.slha": np.random.default_rng(i).bytes(100_000)} for i in o.point_id.tolist()})
+        store.record(score(o, plan.likelihoods))
+    store.abandon_unfinished()
+    store.close()
+    assert len(archive(tmp_path)) == 10
+    assert sum(path.stat().st_size for path in (tmp_path / "files").iterdir()) < 1.1e6
+
+
+def test_each_tool_keeps_the_files_that_it_wants(tmp_path):
+    """One keeps all; the other one those of good points, and its files are not kept of poor ones because of the first."""
+    tools = [TextCommand(name="a", command=["true"], keep_files="all"), TextCommand(name="a.b", command=["true"])]
+    sources = [Observable(name=name, source=tool.address({"pattern": "(.)"}, name), likelihood=Gauss(mean=m, sigma=0.1))
+               for name, tool, m in zip("rs", tools, (0.2, 1.0), strict=True)]
+    plan = square(tools=tools, observables=sources, derived={})
+    assert [plan.keeps_of_all(name) for name in ("a.out", "a.b.out", "a.log", "b.out")] == [True, False, True, False]
+    store = Store.open(tmp_path, plan, {})
+    o = physics(store.open_round(proposal(60)))
+    o = replace(o, files={i: {"a.out": b"1", "a.b.out": b"2"} for i in o.point_id.tolist()})
+    store.record(score(o, plan.likelihoods))
+    store.close()
+    table, names = frame(tmp_path), archive(tmp_path)
+    poor = table.point_id[(table.status == "ok") & (table.nll >= 1)]
+    assert 0 < len(poor) < 60 and len(names) == 2 * 60 - len(poor)
+    assert not {f"{i:09d}/a.b.out" for i in poor} & names.keys()
 
 
 def test_files_in_the_journal_leave_memory_and_survive_a_crash(store, tmp_path, at_once):
