@@ -154,6 +154,10 @@ class Tool(abc.ABC):
         """What it runs, for people."""
         return type(self).__name__
 
+    def describe_at(self, point: Mapping[str, float]) -> str:
+        """What it runs at this point, for people."""
+        return self.describe()
+
     def keeps(self, status: Status | None) -> bool:
         """Whether files of a point that ended like this are kept; None: of any point."""
         return False
@@ -222,7 +226,8 @@ class VectorizedTool(Protocol):
         ...
 
 
-Watch = Callable[[Tool, float | None], None]  # a tool that has run, and its seconds; None: it was skipped
+# a tool that has run, its seconds (None: it was skipped), and what is known of the point now
+Watch = Callable[[Tool, float | None, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -456,7 +461,7 @@ def _timed(tool: Tool | None, point: Mapping[str, float], seconds: dict[str, flo
         if tool is not None and runs:
             seconds[tool.name] = time.perf_counter() - start
         if tool is not None and watch is not None:
-            watch(tool, seconds.get(tool.name))
+            watch(tool, seconds.get(tool.name), point)
 
 
 def _runs(tool: Tool | None, point: Mapping[str, float]) -> bool:

@@ -129,10 +129,14 @@ class Program(Tool):
 
     def describe(self) -> str:
         """The command, with the names of its files."""
-        words = shlex.join([self.command[0], *map(self._replace, self.command[1:])])
-        redirected = "".join(f" {sign} {self._replace(name)}" for sign, name in (("<", self.stdin), (">", self.stdout))
-                             if name is not None)
-        return words + redirected
+        return shlex.join([self.command[0], *map(self._replace, self.command[1:])]) + self._redirections
+
+    def describe_at(self, point: Mapping[str, float]) -> str:
+        """The command with the numbers of a point."""
+        try:
+            return shlex.join(self._argv(point)) + self._redirections
+        except (InvalidPoint, ToolFailure):  # it did not come to that
+            return self.describe()
 
     def run(self, point: Mapping[str, float], slot: Slot) -> Result:
         """Write the card, run the program, read what it wrote."""
@@ -193,6 +197,11 @@ class Program(Tool):
         return self.environment
 
     # ---- parts
+
+    @property
+    def _redirections(self) -> str:
+        return "".join(f" {sign} {self._replace(name)}" for sign, name in (("<", self.stdin), (">", self.stdout))
+                       if name is not None)
 
     @property
     def _program(self) -> str:
