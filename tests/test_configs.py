@@ -81,6 +81,19 @@ def test_a_simplified_model_is_confronted_with_a_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_parameter_is_solved_for_around_a_program_that_prints_json(tmp_path: Path) -> None:
+    _, table = run(CONFIGS / "ewsb_fit.toml", tmp_path / "run", "--inline", "--set", "scan.max_evaluations=8",
+                   "--set", "search.method=random", "--set", "cluster.slots=2")
+
+    assert (table.status == "ok").all() and len(table) == 8
+    np.testing.assert_allclose(table.mZ_sq, 91.19**2, atol=1.9)
+    t2 = table.tanb**2
+    mz_sq = 2 * ((table.m_Hd**2 + table.m_Hu**2 * t2) / (t2 - 1) - table.mu**2)
+    np.testing.assert_allclose(mz_sq, table.mZ_sq, rtol=1e-6)
+    assert table.trials.between(2, 40).all() and (table.seconds_ewsb > table.seconds_higgs).all()
+
+
+@pytest.mark.slow
 def test_flavio_is_scanned(tmp_path: Path) -> None:
     pytest.importorskip("flavio")
     summary, table = run(CONFIGS / "b_anomalies_flavio.toml", tmp_path / "run", "--inline",
