@@ -384,6 +384,12 @@ def test_earlier_points_are_seeds_of_the_imported_scan(key, imported, tmp_path):
     assert seeds.x.tolist() == [[100, 200], [200, 300]] and seeds.observables[:, 0].tolist() == [125, 128]
 
 
+def test_a_table_of_another_scan_is_no_seed(imported, tmp_path):
+    (tmp_path / "old.csv").write_text("ID,a,b,Result\n1,2,3,0.5\n")
+    result = imported(scan(Setup_InitCSV="old.csv"))
+    assert "Setup.InitCSV" in wheres(result, Kind.TO_DO) and "init_csv" not in result.config["scan"]
+
+
 def test_a_sample_says_what_its_column_is(imported, tmp_path):
     (tmp_path / "old.csv").write_text("m0,m12,chi\n100,200,-3\n")
     result = imported(scan(**{"Setup_Initial__Sample": "old.csv", "Setup_Sample__LogLike__Name": "chi"}))
