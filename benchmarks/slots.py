@@ -1,12 +1,13 @@
 """What is lost beside a code that takes 0.3 s a point, on two slots: the scan's time, and the CPU's.
 
-    python benchmarks/slots.py [--quick]
+    python benchmarks/slots.py [--methods hybrid] [--ways Ray] [--evaluations 1000]
 
 The code is a program of its own that reads a card and writes a spectrum: four parameters, five masses. It is run
 
 - sleeping until 0.3 s after its start. What is lost of the time is then all the program's doing: ``1 - n t / (slots
   wall)``, with ``t`` its seconds when nobody else starts it, ``wall`` from the first start to the last end, trainings
-  included;
+  included. The part of it in which slots have nothing to do, ``1 - sum of the points' seconds / (slots wall)``, is
+  said beside: *idle*; the rest is what a point takes in its slot beyond ``t``;
 - and not sleeping at all, to see what CPU the scan itself takes for a point: driver, trainer and slots. On as many
   CPUs as slots, a code that computes for 0.3 s loses ``own / (own + 0.3)`` of them.
 """
@@ -53,12 +54,14 @@ CARD = "Block MINPAR\n 1 m0\n 2 m12\n 3 tanb\n 5 A0\n"
 
 @dataclass(frozen=True)
 class Measured:
-    """A scan: evaluations, good ones, seconds from the first start to the last end, and of CPU that are our own."""
+    """A scan: evaluations, good ones, seconds from the first start to the last end, of CPU that are our own, and of
+    slots that were busy."""
 
     evaluations: int
     good: int
     wall_s: float
     own_cpu_s: float
+    busy_s: float
 
 
 def command(folder: Path, card: str, output: str, seconds: float) -> tuple[str, ...]:
@@ -120,35 +123,39 @@ def one(folder: str, method: str, seconds: float, n_evaluations: int, inline: bo
     starts = rows.finished - pd.to_timedelta(rows.seconds, unit="s")
     wall = (rows.finished.max() - starts.min()).total_seconds()
     own = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    print(json.dumps([result.evaluations, result.good, wall, own]))
+    print(json.dumps([result.evaluations, result.good, wall, own, rows.seconds.sum()]))
 
 
 def main() -> None:
     """Print the table."""
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--quick", action="store_true", help="200 evaluations instead of 600, without Ray")
+    p.add_argument("--methods", nargs="+", choices=("random", "hybrid"), default=["random", "hybrid"])
+    p.add_argument("--ways", nargs="+", choices=("inline", "Ray"), default=["inline", "Ray"])
+    p.add_argument("--evaluations", type=int, default=1000)
     p.add_argument("--one", help=argparse.SUPPRESS)
     words = p.parse_args()
     if words.one:
         return one(*json.loads(words.one))
-    n = 200 if words.quick else 600
+    n = words.evaluations
     rows: list[list[object]] = []
-    for method in ("random", "hybrid"):
-        for inline in (True,) if words.quick else (True, False):
+    for method in words.methods:
+        for way in words.ways:
             with tempfile.TemporaryDirectory() as name:
-                found = scan(Path(name), method, CODE_S, n, inline)
+                found = scan(Path(name), method, CODE_S, n, way == "inline")
                 code_s = alone_s(Path(name), CODE_S)
             lost = 1 - found.evaluations * code_s / (SLOTS * found.wall_s)
-            rows.append([f"{method}, {'--inline' if inline else 'Ray'}", found.evaluations, found.good,
-                         f"{found.wall_s:.1f}", f"{code_s:.3f}", f"{100 * lost:.1f} %"])
+            idle = 1 - found.busy_s / (SLOTS * found.wall_s)
+            rows.append([f"{method}, {way}", found.evaluations, found.good, f"{found.wall_s:.1f}", f"{code_s:.3f}",
+                         f"{100 * lost:.1f} %", f"{100 * idle:.1f} %"])
     cpu = []
-    for method in ("random", "hybrid"):
+    for method in words.methods:
         with tempfile.TemporaryDirectory() as name:
             found = scan(Path(name), method, 0.0, n, True)
         own = found.own_cpu_s / found.evaluations
         cpu.append([method, found.evaluations, f"{1000 * own:.1f}", f"{100 * own / (own + CODE_S):.1f} %"])
     print(versions() + "\n")
-    print(table(["0.3 s a point, 2 slots", "evaluations", "good", "wall s", "code alone, s", "time lost"], rows) + "\n")
+    print(table(["0.3 s a point, 2 slots", "evaluations", "good", "wall s", "code alone, s", "time lost",
+                 "of it, slots idle"], rows) + "\n")
     print(table(["own CPU (--inline)", "evaluations", "ms a point", "of the CPUs at 0.3 s a point"], cpu))
 
 

@@ -149,7 +149,8 @@ class Outcomes:
 
     ``observables`` (N, K): NaN was not computed. ``reason``: empty for `Status.OK`, else a first line that
     can be counted, then details. ``finished``: Unix time in s. ``files``: kept output files of a point, by point id,
-    as a name -> bytes mapping.
+    as a name -> bytes mapping. ``tool_seconds`` (N, T): of each tool of the chain, in its order, NaN where it did not
+    run; None where nobody looked at the clock.
     """
 
     point_id: NDArray[np.int64]
@@ -161,9 +162,18 @@ class Outcomes:
     host: str
     finished: Array
     files: Mapping[int, Mapping[str, bytes]] = field(default_factory=dict)
+    tool_seconds: Array | None = None
 
     def __len__(self) -> int:
         return len(self.point_id)
+
+    def take(self, rows: NDArray[np.intp]) -> Outcomes:
+        """Those of these rows, in their order."""
+        ids = self.point_id[rows]
+        return Outcomes(ids, self.observables[rows], self.status[rows], [self.reason[k] for k in rows.tolist()],
+                        self.attempts[rows], self.seconds[rows], self.host, self.finished[rows],
+                        {i: self.files[i] for i in ids.tolist() if i in self.files} if self.files else {},
+                        None if self.tool_seconds is None else self.tool_seconds[rows])
 
 
 @dataclass(frozen=True)
@@ -281,5 +291,5 @@ def check_column_name(where: str, name: str) -> None:
     if keyword.iskeyword(name):
         raise ConfigError(f"{where}: {name!r} is a word of Python and could not stand in an expression; choose another "
                           f"name, such as {name + '_'!r}")
-    if name in RESERVED or name.startswith("loss_"):
+    if name in RESERVED or name.startswith(("loss_", "seconds_")):
         raise ConfigError(f"{where}: {name!r} is a column of the evaluation table; choose another name")

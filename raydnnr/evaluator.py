@@ -6,6 +6,7 @@ evaluator inside the driver, `raydnnr.cluster` one per node as a Ray actor.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -106,6 +107,7 @@ class Evaluator:
 
     def __init__(self, toolchain: Toolchain, n_slots: int, scratch: str = "auto") -> None:
         self._toolchain = toolchain
+        self._tools = [tool.name for tool in toolchain.tools]
         self._root = ScratchRoot.create(scratch)
         self._backlog = Backlog()
         self._done: list[Outcomes] = []
@@ -207,9 +209,12 @@ class Evaluator:
         return min(fair, self._rate.points_in(CALL_S if self._toolchain.vectorized else GRAB_S))
 
     def _publish(self, outcomes: Outcomes) -> None:
+        assert outcomes.tool_seconds is not None
+        times = ToolTimes.of(self._tools, outcomes.tool_seconds)
         with self._lock:
             if self._closed:
                 return
+            self._times += times
             self._rate.add(len(outcomes), float(outcomes.seconds.sum()))
             self._done.append(outcomes)
             self._news.notify_all()
@@ -224,25 +229,26 @@ class Evaluator:
             except WorkerDied as died:
                 if attempts == MAX_ATTEMPTS:
                     result = ChainResult(self._nothing(), Status.FAILED, str(died), {})
-        with self._lock:
-            self._times += ToolTimes.of_point(result.seconds)
+        seconds = np.array([[result.seconds.get(tool, math.nan) for tool in self._tools]])
         return self._outcomes(np.array([point_id]), result.values[None], np.array([result.status], np.int8),
                               [result.reason], np.array([attempts], np.int8), time.monotonic() - start,
-                              {point_id: result.files} if result.files else {})
+                              {point_id: result.files} if result.files else {}, seconds)
 
     def _evaluate_many(self, batch: Batch, slot: Slot) -> Outcomes:
         start = time.monotonic()
         r = self._toolchain.evaluate_many(batch.x, slot)
-        return self._outcomes(batch.point_id, r.values, r.status, r.reason, r.attempts, time.monotonic() - start, {})
+        return self._outcomes(batch.point_id, r.values, r.status, r.reason, r.attempts, time.monotonic() - start, {},
+                              r.seconds)
 
     def _nothing(self) -> Array:
         return np.full(len(self._toolchain.observables), np.nan)
 
     def _outcomes(self, point_id: NDArray[np.int64], values: Array, status: NDArray[np.int8], reason: Sequence[str],
-                  attempts: NDArray[np.int8], seconds: float, files: Mapping[int, Mapping[str, bytes]]) -> Outcomes:
+                  attempts: NDArray[np.int8], seconds: float, files: Mapping[int, Mapping[str, bytes]],
+                  tool_seconds: Array) -> Outcomes:
         n = len(point_id)
         return Outcomes(point_id, values, status, reason, attempts, np.full(n, seconds / n), self._host,
-                        np.full(n, time.time()), files)
+                        np.full(n, time.time()), files, tool_seconds)
 
 
 class _PointTime:

@@ -23,6 +23,7 @@ from raydnnr.journal import read_files, read_stream
 from raydnnr.rundir import identity as identity
 from raydnnr.rundir import threshold as threshold
 from raydnnr.shards import NotAShard, read_parquet, span_of
+from raydnnr.table import with_times
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,12 @@ def _is_of(table: pa.Table, mark: bytes) -> bool:
 
 
 def _joined(tables: list[pa.Table]) -> pa.Table:
-    """Tables of one scan. Their columns may stand in another order, under other labels: the newest are kept."""
+    """Tables of one scan. Their columns may stand in another order, under other labels: the newest are kept.
+
+    Those of a version that did not time tools get the columns they lack.
+    """
+    widest = max((t.schema for t in tables), key=len)
+    tables = [with_times(t, widest) for t in tables]
     (names, _), = Counter(frozenset(t.column_names) for t in tables).most_common(1)
     same = [t for t in tables if set(t.column_names) == names]
     schema = same[-1].schema

@@ -30,6 +30,24 @@ def _many(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     return lambda *values: reduce(function, values)
 
 
+def _each(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    """A function of `math` on arrays: NaN where it is not defined, infinite where the value is too large."""
+    def value(x: float) -> float:
+        try:
+            return function(x)
+        except OverflowError:
+            return math.inf
+        except ValueError:
+            return math.nan
+
+    return np.vectorize(value, otypes=[np.float64])
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    """A square is a product: exactly rounded, which numpy's power is not on processors with AVX-512."""
+    return np.multiply(base, base) if np.ndim(exponent) == 0 and exponent == 2 else np.power(base, exponent)
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     # name: (function, fewest arguments, most arguments)
     **{name: (getattr(np, name), 1, 1) for name in (
@@ -38,7 +56,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int | None]] = {
     "abs": (np.abs, 1, 1), "fabs": (np.abs, 1, 1), "round": (np.round, 1, 1),
     "asin": (np.arcsin, 1, 1), "acos": (np.arccos, 1, 1), "atan": (np.arctan, 1, 1),
     "asinh": (np.arcsinh, 1, 1), "acosh": (np.arccosh, 1, 1), "atanh": (np.arctanh, 1, 1),
-    "atan2": (np.arctan2, 2, 2), "pow": (np.power, 2, 2), "fmod": (np.fmod, 2, 2),
+    **{name: (_each(function), 1, 1) for name, function in (
+        ("erf", math.erf), ("erfc", math.erfc), ("tgamma", math.gamma), ("lgamma", math.lgamma))},
+    "trunc": (np.trunc, 1, 1), "copysign": (np.copysign, 2, 2),
+    "atan2": (np.arctan2, 2, 2), "pow": (_power, 2, 2), "fmod": (np.fmod, 2, 2),
     "hypot": (_many(np.hypot), 2, None), "min": (_many(np.minimum), 2, None), "max": (_many(np.maximum), 2, None),
 }
 CONSTANTS = {"pi": math.pi, "e": math.e, "inf": math.inf, "nan": math.nan, "True": 1.0, "False": 0.0}
@@ -46,7 +67,7 @@ RESERVED_WORDS = frozenset(FUNCTIONS) | frozenset(CONSTANTS)
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: np.add, ast.Sub: np.subtract, ast.Mult: np.multiply, ast.Div: np.divide, ast.FloorDiv: np.floor_divide,
-    ast.Mod: np.mod, ast.Pow: np.power,
+    ast.Mod: np.mod, ast.Pow: _power,
 }
 _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,

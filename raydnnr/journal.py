@@ -158,6 +158,10 @@ class RoundJournal:
         for path in self._existing("files"):
             yield from read_files(path)
 
+    def files_bytes(self) -> int:
+        """Size of the kept output files that were written by earlier drivers."""
+        return sum(path.stat().st_size for path in self._existing("files"))
+
     def rewrite(self, rows: pa.Table) -> None:
         """Put these rows in the place of all that were written."""
         old, path = self._existing("rows"), self._next("rows")

@@ -44,6 +44,7 @@ CMSSM = (Range("m0", "100", "3000"), Range("m12", "100", "3000"), Range("A0", "-
          Range("tanb", "2", "60"))
 PLAIN = (Range("x", "0", "1"), Range("y", "0", "1"))
 _MINPAR = {"m0": 1, "m12": 2, "tanb": 3, "A0": 5}
+_FIXED = {"m0": 1000, "m12": 1000, "A0": 0, "tanb": 10}  # those of the constrained MSSM that are not scanned
 
 _HIGGS = '''\
 [observables.m_h]                  # 2 GeV is the theory's uncertainty
@@ -183,6 +184,14 @@ timeout_s = 600                    # the first point ever takes minutes
 from = { tool = "{name}", key = "kappa_lambda" }
 likelihood = { kind = "cfunction", lower_bound = -1.2, upper_bound = 7.2 }
 '''),
+    "vacuum": Part('''\
+potential = "0.03 * (phi**2 - 246.22**2)**2 - {first} / 100 * (phi**3 / 3 - 246.22**2 * phi)"   # GeV^4
+fields = { phi = 246.22 }          # where our vacuum is, GeV
+''', '''\
+[observables.action]               # of the decay; above about 440, ours lives longer than the universe
+from = { tool = "{name}" }
+likelihood = { kind = "lower", mean = 440, sigma = 10 }
+'''),
     "smodels": Part('''\
 database = "smodels-database"      # its folder; nothing is downloaded
 particles = "mssm"                 # on spectrum.slha, which has decays and cross sections (blocks XSECTION)
@@ -274,6 +283,7 @@ def _head(path: Path, tools: Sequence[str], method: str) -> list[str]:
 def _parameters(tools: Sequence[str], ranges: Sequence[Range]) -> list[str]:
     lines = ["", "[parameters]                       # priors: uniform, log, symlog, normal, ...",
              *(_parameter(r) for r in ranges)]
+    lines += [f"{name} = {{ value = {_FIXED[name]} }}" for name in _fixed(tools, ranges)]
     if any(PARTS[kind].card == "slha" for kind in tools) and "sgnmu" not in {r.name for r in ranges}:
         lines.append("sgnmu = { value = 1 }              # fixed")
     return lines
@@ -301,6 +311,13 @@ def _observables(path: Path, tools: Sequence[str], ranges: Sequence[Range]) -> l
     return lines
 
 
+def _fixed(tools: Sequence[str], ranges: Sequence[Range]) -> list[str]:
+    """What a card of the constrained MSSM wants beside what is scanned; nothing for other models."""
+    scanned = {r.name for r in ranges}
+    on_a_card = any(PARTS[kind].card == "slha" for kind in tools)
+    return [name for name in _FIXED if name not in scanned] if on_a_card and scanned & _FIXED.keys() else []
+
+
 def _parameter(r: Range) -> str:
     prior = "" if r.prior == "uniform" else f', prior = "{r.prior}"'
     return f"{r.name} = {{ low = {r.low}, high = {r.high}{prior} }}"
@@ -313,7 +330,8 @@ def _filled(text: str, path: Path, kind: str, ranges: Sequence[Range]) -> str:
 
 
 def _slha_card(ranges: Sequence[Range]) -> str:
-    entries = [f"    {_MINPAR.get(r.name, 100 + k)}   {r.name}" for k, r in enumerate(ranges)]
+    names = [*(r.name for r in ranges), *_fixed(("slha",), ranges)]
+    entries = [f"    {_MINPAR.get(name, 100 + k)}   {name}" for k, name in enumerate(names)]
     return ("# A card in the SUSY Les Houches Accord (hep-ph/0311123). A value field may hold an expression of the\n"
             "# parameters; numbers are passed on as they stand. See which blocks and entries your code reads.\n"
             "Block MODSEL\n    1   1              # universal soft terms at the unification scale\n"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def show(plan: Plan, x: Array, say: Say, keep: Path | None = None) -> ChainResul
     seen: dict[str, float] = {}
     try:
         try:
-            result = plan.toolchain.evaluate(x[0], slot, lambda tool, seconds: _tell(tool, seconds, slot, seen, say))
+            result = plan.toolchain.evaluate(x[0], slot, partial(_tell, slot=slot, seen=seen, say=say))
         except WorkerDied as died:
             result = ChainResult(np.full(len(plan.observables), np.nan), Status.FAILED, str(died), {})
         if keep is not None:
@@ -109,12 +110,13 @@ def _best(plan: Plan, run_dir: Path) -> Array:
     return np.array([[ok[name][0].as_py() for name in plan.space.scanned]], dtype=np.float64)
 
 
-def _tell(tool: Tool, seconds: float | None, slot: Slot, seen: dict[str, float], say: Say) -> None:
+def _tell(tool: Tool, seconds: float | None, point: Mapping[str, float], slot: Slot, seen: dict[str, float],
+          say: Say) -> None:
     """A tool that has just run; ``seen``: the files that were there before it, with their times of change."""
     if seconds is None:
         say(f"{tool.name}: skipped, since run_if does not hold")
         return
-    say(f"{tool.name}: {tool.describe()}")
+    say(f"{tool.name}: {tool.describe_at(point)}")
     say(f"    took {seconds:.3g} s")
     for folder, _, names in os.walk(slot.scratch):
         for name in sorted(names):

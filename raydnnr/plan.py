@@ -225,9 +225,14 @@ class Plan:
         return _digest({name: repr(likelihood) for name, likelihood in self.likelihoods.items()})
 
     @property
-    def keeps_all_files(self) -> bool:
-        """Whether a tool wants the output files of every point kept, not of the good ones only."""
-        return any(getattr(tool, "keep_files", "") == "all" for tool in self.tools)
+    def timed_tools(self) -> tuple[str, ...]:
+        """Tools whose seconds are columns of the table: all of several. What a single one takes is ``seconds``."""
+        return tuple(tool.name for tool in self.tools) if len(self.tools) > 1 else ()
+
+    def keeps_of_all(self, file: str) -> bool:
+        """Whether an output file of this name (``<tool>.<name>``) is kept of every point, not of good ones only."""
+        tools = [tool for tool in self.tools if file.startswith(f"{tool.name}.")]
+        return bool(tools) and getattr(max(tools, key=lambda tool: len(tool.name)), "keep_files", "") == "all"
 
     @property
     def max_kept_bytes(self) -> float:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from raydnnr.plan import Plan
+from raydnnr.likelihoods import Cfunction, Likelihood, Off
+from raydnnr.plan import Method, Plan
+from raydnnr.search.hybrid import Hybrid
+from raydnnr.search.methods import KINDS as METHODS
+from raydnnr.search.mls_dnnr import MlsDnnr
 
 ENTRIES = {
     "Hammad:2022wpq": """@article{Hammad:2022wpq,
@@ -241,32 +245,171 @@ ENTRIES = {
   archivePrefix = "arXiv",
   primaryClass = "hep-ph"
 }""",
+    "AbreudeSouza:2022maq": """@article{AbreudeSouza:2022maq,
+  author = "de Souza, Fernando Abreu and Crispim Romão, Miguel and Castro, Nuno Filipe and Nikjoo, Mehraveh and
+    Porod, Werner",
+  title = "{Exploring parameter spaces with artificial intelligence and machine learning black-box optimization
+    algorithms}",
+  eprint = "2206.09223",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Rasmussen:2006": """@book{Rasmussen:2006,
+  author = "Rasmussen, Carl Edward and Williams, Christopher K. I.",
+  title = "{Gaussian Processes for Machine Learning}",
+  publisher = "MIT Press",
+  year = "2006"
+}""",
+    "Duvenaud:2011": """@article{Duvenaud:2011,
+  author = "Duvenaud, David and Nickisch, Hannes and Rasmussen, Carl Edward",
+  title = "{Additive Gaussian Processes}",
+  eprint = "1112.4394",
+  archivePrefix = "arXiv"
+}""",
+    "Hvarfner:2024": """@article{Hvarfner:2024,
+  author = "Hvarfner, Carl and Hellsten, Erik Orm and Nardi, Luigi",
+  title = "{Vanilla Bayesian Optimization Performs Great in High Dimensions}",
+  eprint = "2402.02229",
+  archivePrefix = "arXiv"
+}""",
+    "Lakshminarayanan:2016": """@article{Lakshminarayanan:2016,
+  author = "Lakshminarayanan, Balaji and Pritzel, Alexander and Blundell, Charles",
+  title = "{Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles}",
+  eprint = "1612.01474",
+  archivePrefix = "arXiv"
+}""",
+    "Loshchilov:2017": """@article{Loshchilov:2017,
+  author = "Loshchilov, Ilya and Hutter, Frank",
+  title = "{Decoupled Weight Decay Regularization}",
+  eprint = "1711.05101",
+  archivePrefix = "arXiv"
+}""",
+    "Paszke:2019": """@article{Paszke:2019,
+  author = "Paszke, Adam and others",
+  title = "{PyTorch: An Imperative Style, High-Performance Deep Learning Library}",
+  eprint = "1912.01703",
+  archivePrefix = "arXiv"
+}""",
+    "Hansen:2016": """@article{Hansen:2016,
+  author = "Hansen, Nikolaus",
+  title = "{The CMA Evolution Strategy: A Tutorial}",
+  eprint = "1604.00772",
+  archivePrefix = "arXiv"
+}""",
+    "Storn:1997": """@article{Storn:1997,
+  author = "Storn, Rainer and Price, Kenneth",
+  title = "{Differential Evolution -- A Simple and Efficient Heuristic for Global Optimization over Continuous Spaces}",
+  journal = "J. Global Optim.",
+  volume = "11",
+  pages = "341--359",
+  year = "1997"
+}""",
+    "terBraak:2006": """@article{terBraak:2006,
+  author = "ter Braak, Cajo J. F.",
+  title = "{A Markov Chain Monte Carlo version of the genetic algorithm Differential Evolution: easy Bayesian computing
+    for real parameter spaces}",
+  journal = "Stat. Comput.",
+  volume = "16",
+  pages = "239--249",
+  year = "2006"
+}""",
+    "Kandasamy:2017": """@article{Kandasamy:2017,
+  author = "Kandasamy, Kirthevasan and Krishnamurthy, Akshay and Schneider, Jeff and Poczos, Barnabas",
+  title = "{Asynchronous Parallel Bayesian Optimisation via Thompson Sampling}",
+  eprint = "1705.09236",
+  archivePrefix = "arXiv"
+}""",
+    "Garivier:2008": """@article{Garivier:2008,
+  author = "Garivier, Aurélien and Moulines, Eric",
+  title = "{On Upper-Confidence Bound Policies for Non-Stationary Bandit Problems}",
+  eprint = "0805.3415",
+  archivePrefix = "arXiv"
+}""",
+    "Adams:1993zs": """@article{Adams:1993zs,
+  author = "Adams, Fred C.",
+  title = "{General solutions for tunneling of scalar fields with quartic potentials in four dimensions}",
+  eprint = "hep-ph/9302321",
+  archivePrefix = "arXiv"
+}""",
+    "Hollik:2018wrr": """@article{Hollik:2018wrr,
+  author = "Hollik, Wolfgang Gregor and Weiglein, Georg and Wittbrodt, Jonas",
+  title = "{Impact of Vacuum Stability Constraints on the Phenomenology of Supersymmetric Models}",
+  eprint = "1812.04644",
+  archivePrefix = "arXiv",
+  primaryClass = "hep-ph"
+}""",
+    "Virtanen:2019joe": """@article{Virtanen:2019joe,
+  author = "Virtanen, Pauli and others",
+  title = "{SciPy 1.0--Fundamental Algorithms for Scientific Computing in Python}",
+  eprint = "1907.10121",
+  archivePrefix = "arXiv",
+  primaryClass = "cs.MS"
+}""",
+    "Brent:1973": """@book{Brent:1973,
+  author = "Brent, Richard P.",
+  title = "{Algorithms for Minimization without Derivatives}",
+  publisher = "Prentice-Hall",
+  year = "1973"
+}""",
 }
 
-_METHODS = {"MlsDnnr": ("Hammad:2022wpq", "Goodsell:2023iac")}
+_ORIGINAL = ("Hammad:2022wpq", "Goodsell:2023iac")  # of the scan that learns: the idea, and its likelihoods
+_NETWORKS = ("Loshchilov:2017", "Paszke:2019")
+_PROCESSES = ("Rasmussen:2006", "Duvenaud:2011", "Hvarfner:2024")
+_ENSEMBLE = ("Lakshminarayanan:2016", *_NETWORKS)
+_SURROGATES = {"gaussian_process": _PROCESSES, "ensemble": _ENSEMBLE, "mixed": (*_PROCESSES, *_ENSEMBLE)}
+_SOURCES = {"local": ("Storn:1997",), "evolution": ("Hansen:2016",), "frontier": ("Kandasamy:2017",),
+            "region": ("terBraak:2006", "Kandasamy:2017")}
 _SLHA = ("Skands:2003cj", "Allanach:2008qq")
 
 
 def bibliography(plan: Plan) -> str:
-    """BibTeX entries for the search method, the formats and the codes that a plan uses, each once.
+    """BibTeX entries for the search method with its settings, the likelihoods, the formats and the codes of a plan.
 
-    What a tool asks to be cited is its class's ``citations``: keys of `ENTRIES`, or whole entries. Codes behind a
-    general tool (``slha``, ``command``, ``python``) are named in a comment: their manuals say what they ask for.
+    Each stands once, under the first heading that it belongs to. What a tool asks to be cited is its class's
+    ``citations``: keys of `ENTRIES`, or whole entries. Codes behind a general tool (``slha``, ``command``, ``python``)
+    are named in a comment: their manuals say what they ask for.
     """
-    keys = [*_METHODS.get(type(plan.method).__name__, getattr(plan.method, "citations", ()))]
-    keys += [key for tool in plan.tools if hasattr(tool, "required_blocks") for key in _SLHA]
-    keys += [key for tool in plan.tools for key in tool.citations]
+    sections = {
+        f"The search, {_word(plan.method)}": _of_method(plan.method),
+        "Its likelihoods": [key for o in plan.observables for key in _of_likelihood(o.likelihood)],
+        "Formats of files": [key for tool in plan.tools if hasattr(tool, "required_blocks") for key in _SLHA],
+        "Codes": [key for tool in plan.tools for key in tool.citations],
+    }
     unknown = [tool.name for tool in plan.tools if not tool.citations]
-    lines = [f"% What the scan {plan.name} used."]
+    lines, seen = [f"% What the scan {plan.name} used."], set[str]()
     if unknown:
         lines.append(f"% Cite the codes behind these tools, too, as their manuals ask: {', '.join(unknown)}")
-    return "\n".join(lines) + "\n\n" + "\n\n".join(entries(keys)) + "\n"
+    for heading, keys in sections.items():
+        if new := [entry for entry in entries(keys) if entry not in seen]:
+            lines += ["", f"% {heading}", "", "\n\n".join(new)]
+            seen.update(new)
+    return "\n".join(lines) + "\n"
+
+
+def _word(method: Method) -> str:
+    """What a method is called in ``[search]``, or the name of a class of the user's own."""
+    return next((word for word, kind in METHODS.items() if type(method) is kind), type(method).__name__)
+
+
+def _of_method(method: Method) -> Sequence[str]:
+    """What its settings make use of; a method of the user's own says it itself, in ``citations``."""
+    if isinstance(method, Hybrid):
+        sources = [key for word in method.sources for key in _SOURCES.get(word, ())]
+        return [*_ORIGINAL, "Garivier:2008", *_SURROGATES[method.surrogate], *sources]
+    return (*_ORIGINAL, *_NETWORKS) if isinstance(method, MlsDnnr) else getattr(method, "citations", ())
+
+
+def _of_likelihood(likelihood: Likelihood) -> Sequence[str]:
+    """The kinds and the cap of losses are BSMArt's, the interval has a paper of its own."""
+    own = ("AbreudeSouza:2022maq",) if isinstance(likelihood, Cfunction) else ()
+    return () if isinstance(likelihood, Off) else ("Goodsell:2023iac", *own)
 
 
 def entries(keys: Iterable[str]) -> Sequence[str]:
-    """Entries in their order, each once; a key that is an entry itself stays.
+    r"""Entries in their order, each once; a key that is an entry itself stays.
 
-    >>> [re.match(r"@article{(.*),", entry)[1] for entry in entries(["Porod:2003um", "Porod:2003um"])]
+    >>> [re.match(r"@\w+{(.*),", entry)[1] for entry in entries(["Porod:2003um", "Porod:2003um"])]
     ['Porod:2003um']
     """
     return [key if re.match(r"\s*@", key) else ENTRIES[key] for key in dict.fromkeys(keys)]

@@ -74,7 +74,8 @@ class Known:
 def load(run_dir: Path, layout: Layout) -> Known:
     """Read what a run directory holds: shards, then the rounds under way.
 
-    Shards and journals of earlier likelihoods are scored again, here and on the disk. Of a shard that is damaged the
+    Shards and journals of earlier likelihoods, or of a version that did not time tools, are scored again, here and on
+    the disk. Of a shard that is damaged the
     journal is used, if it is still there: its points are evaluated again.
 
     Args:
@@ -146,7 +147,7 @@ class _Loader:
         if table.schema.metadata.get(b"scoring") != self._plan.scoring.encode():
             table = rescored(table, self._layout)
             write_shard(path, table)
-            log.info("%s: losses and NLL computed again for the changed likelihoods", path.name)
+            log.info("%s: written again, for changed likelihoods or columns that are new", path.name)
         self._remember(table, counted=not span.seeds)
         self.known.n_seeds += table.num_rows if span.seeds else 0
         if not merged:  # else somebody has put it back among what was merged without it

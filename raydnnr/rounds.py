@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from raydnnr.atomic import replacing
 from raydnnr.evaluation import Outcomes, Points, Scored
 from raydnnr.journal import RoundJournal
-from raydnnr.table import Layout, column, stacked, status_codes
+from raydnnr.table import TIME, Layout, column, stacked, status_codes
 
 JOURNAL_S = 0.4  # a finished row waits at most this long for the journal
 Rows = NDArray[np.intp]
@@ -32,21 +32,24 @@ class Round:
     Attributes:
         done: Which points have an outcome (N,).
         n_left: How many have none.
+        files_bytes: Size of their kept output files.
     """
 
     def __init__(self, points: Points, journal: RoundJournal, layout: Layout) -> None:
-        n, k = len(points), len(layout.plan.observables)
+        n, k, n_tools = len(points), len(layout.plan.observables), len(layout.plan.timed_tools)
         self.points, self.journal, self._layout = points, journal, layout
         self.done, self.n_left = np.zeros(n, bool), n
         self._numbers = {"nll": np.full(n, np.nan), "seconds": np.zeros(n), "finished": np.zeros(n),
                          "status": np.zeros(n, np.int8), "attempts": np.zeros(n, np.int8),
-                         "observables": np.full((n, k), np.nan), "losses": np.full((n, k), np.nan)}
+                         "observables": np.full((n, k), np.nan), "losses": np.full((n, k), np.nan),
+                         "tool_seconds": np.full((n, n_tools), np.nan)}
         self._reasons: dict[int, str] = {}
         self._hosts: dict[str, int] = {}
         self._host = np.zeros(n, np.int32)
         self._waiting: list[Rows] = []
         self._waiting_files: dict[int, Mapping[str, bytes]] = {}
         self._waiting_since = 0.0
+        self.files_bytes = journal.files_bytes()
 
     # ---- outcomes in
 
@@ -68,12 +71,14 @@ class Round:
         """The outcomes of these rows, in their order; they wait for the journal."""
         o = scored.outcomes
         self._store(rows, {"nll": scored.nll, "seconds": o.seconds, "finished": o.finished, "status": o.status,
-                           "attempts": o.attempts, "observables": o.observables, "losses": scored.losses},
+                           "attempts": o.attempts, "observables": o.observables, "losses": scored.losses,
+                           "tool_seconds": self._layout.times(o)},
                     o.reason, np.full(len(rows), self._hosts.setdefault(o.host, len(self._hosts)), np.int32))
         if not self._waiting:
             self._waiting_since = time.monotonic()
         self._waiting.append(rows)
         self._waiting_files.update(files)
+        self.files_bytes += sum(len(data) for some in files.values() for data in some.values())
 
     def restore(self, table: pa.Table) -> pa.Table:
         """Take in rows of the journal; those that were new."""
@@ -83,6 +88,7 @@ class Round:
         numbers: dict[str, NDArray[Any]] = {name: column(table, name) for name in ("nll", "seconds", "attempts")}
         numbers |= {"status": status_codes(table), "observables": stacked(table, names),
                     "losses": stacked(table, [f"loss_{name}" for name in names]),
+                    "tool_seconds": stacked(table, [f"{TIME}{tool}" for tool in self._layout.plan.timed_tools]),
                     "finished": column(table, "finished").astype("datetime64[us]").astype(np.int64) / 1e6}
         hosts = [self._hosts.setdefault(host, len(self._hosts)) for host in table.column("host").to_pylist()]
         self._store(rows, numbers, table.column("reason").to_pylist(), np.array(hosts, np.int32))
@@ -106,7 +112,7 @@ class Round:
         n = {name: array[rows] for name, array in self._numbers.items()}
         reasons = [self._reasons.get(row, "") for row in rows.tolist()] if self._reasons else [""] * len(rows)
         outcomes = Outcomes(points.point_id, n["observables"], n["status"], reasons, n["attempts"], n["seconds"], "",
-                            n["finished"])
+                            n["finished"], tool_seconds=n["tool_seconds"])
         names = list(self._hosts)
         hosts = [names[code] for code in self._host[rows].tolist()]
         return self._layout.rows(points, Scored(outcomes, n["losses"], n["nll"]), hosts)

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from raydnnr.atomic import write_atomically
 from raydnnr.evaluation import Array, Outcomes, Scored, score
-from raydnnr.table import SHARD, Layout, column, stacked, status_codes
+from raydnnr.table import SHARD, Layout, column, stacked, status_codes, with_times
 
 TEXTS = ["origin", "status", "reason", "host"]  # columns with few different values
 
@@ -90,6 +90,7 @@ def checked_rows(table: pa.Table, schema: pa.Schema, span: Span) -> pa.Table:
     Raises:
         NotAShard: They are something else.
     """
+    table = with_times(table, schema)
     if set(table.column_names) != set(schema.names):
         raise NotAShard("its columns are those of another scan")
     table = table.select(schema.names)

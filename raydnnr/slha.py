@@ -11,7 +11,8 @@ Tolerant of what real codes write, and never wrong in silence:
 - tables with a keyword of their own (``XSECTION``, and SARAH's ``DECAY1L``) are blocks of that name, whose first
   line is what follows the keyword: ``get("DECAY1L", [25])`` is a one-loop width;
 - a block written several times at different scales ``Q=``: the first one is meant unless a scale is asked for; blocks
-  of one name and scale, and lines of one key, that differ in a number that is asked for are an error;
+  of one name and scale, lines of one key, and channels of a decay that differ in a number that is asked for are an
+  error;
 - the last table of decays may have been cut between two lines: a channel is missing there, not absent, unless the
   others add up to one.
 """
@@ -164,27 +165,21 @@ class Slha:
         return " ".join(self._entries(block, tuple(key), q)[0])
 
     def width(self, pdg: int) -> float:
-        """Total width of a particle, GeV. Raises SlhaError without its DECAY."""
-        return number(self._decay(pdg).width, f"DECAY {pdg}")
+        """Total width of a particle, GeV. Raises SlhaError without its DECAY, or with two that differ."""
+        where = f"DECAY {pdg}"
+        return _agreed([number(decay.width, where) for decay in self._decays(pdg)], where)
 
     def branching_ratio(self, pdg: int, daughters: Iterable[int]) -> float:
         """Branching ratio into exactly these daughters, in any order; 0 where the particle's DECAY does not list them.
 
         Raises:
             SlhaError: The particle has no DECAY, or its table is broken: a line that is no channel or has another
-                number of daughters than it says, or an end of the file where channels are missing.
+                number of daughters than it says, a channel that is there twice with different numbers, or an end of the
+                file where channels are missing.
         """
-        wanted, decay = tuple(sorted(daughters)), self._decay(pdg)
-        channels = decay.channels()
-        for ratio, found in channels:
-            if found == wanted:
-                return number(ratio, f"DECAY {pdg} into {list(wanted)}")
-        if decay is self.open_end and number(decay.width, f"DECAY {pdg}") != 0:
-            total = sum(number(ratio, f"DECAY {pdg}") for ratio, _ in channels)
-            if not total > 1 - _COMPLETE:
-                raise SlhaError(f"DECAY {pdg} into {list(wanted)} is not there, but the file ends in that table, whose "
-                                f"channels add up to {total:.4g}: it may have been cut")
-        return 0.0
+        wanted = tuple(sorted(daughters))
+        where = f"DECAY {pdg} into {list(wanted)}"
+        return _agreed([self._ratio(decay, wanted, where) for decay in self._decays(pdg)], where)
 
     def spinfo(self) -> tuple[list[str], list[str]]:
         """Warnings (entry 3) and errors (entry 4) of the spectrum calculator, from SPINFO."""
@@ -227,11 +222,23 @@ class Slha:
     def _about_the_end(self) -> str:
         return f"; the file ends in the middle of a line: {self.cut!r}" if self.cut else ""
 
-    def _decay(self, pdg: int) -> Decay:
-        for decay in self.decays:
-            if decay.pdg == pdg:
-                return decay
+    def _decays(self, pdg: int) -> list[Decay]:
+        """The tables of a particle: one, unless another code has added its own."""
+        if found := [decay for decay in self.decays if decay.pdg == pdg]:
+            return found
         raise SlhaError(f"no DECAY of {pdg}{self._about_the_end()}")
+
+    def _ratio(self, decay: Decay, wanted: Key, where: str) -> float:
+        """A branching ratio in one table."""
+        channels = decay.channels()
+        if ratios := [number(ratio, where) for ratio, found in channels if found == wanted]:
+            return _agreed(ratios, where)
+        if decay is self.open_end and number(decay.width, where) != 0:
+            total = sum(number(ratio, where) for ratio, _ in channels)
+            if not total > 1 - _COMPLETE:
+                raise SlhaError(f"{where} is not there, but the file ends in that table, whose channels add up to "
+                                f"{total:.4g}: it may have been cut")
+        return 0.0
 
 
 def number(word: str, where: str = "") -> float:
@@ -296,6 +303,14 @@ def _decay(words: list[str]) -> Decay:
 
 def _same(a: float, b: float) -> bool:
     return a == b or (math.isnan(a) and math.isnan(b))
+
+
+def _agreed(values: Sequence[float], where: str) -> float:
+    """The number that is there, once or several times."""
+    for other in values[1:]:
+        if not _same(values[0], other):
+            raise SlhaError(f"{where} is there twice: {values[0]:.10g} and {other:.10g}")
+    return values[0]
 
 
 def _same_index(word: str, index: str) -> bool:

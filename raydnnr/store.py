@@ -54,6 +54,7 @@ class Store:
         self._surveyor = ThreadPoolExecutor(1, thread_name_prefix="survey")
         self._surveying: Future[Survey] | None = None
         self._kept_bytes = sum(path.stat().st_size for path in (run_dir / "files").glob("iteration-*.zip"))
+        self._full = self._kept_bytes >= plan.max_kept_bytes
 
     @classmethod
     def open(cls, run_dir: Path, plan: StoredPlan, files: Mapping[str, str], fresh: bool = False) -> Store:
@@ -275,14 +276,26 @@ class Store:
             self._close_round(r)
 
     def _worth_keeping(self, scored: Scored) -> Mapping[int, Mapping[str, bytes]]:
-        """Kept files, less those of ``ok`` points that are not good unless a tool keeps all; none once it is enough."""
-        o = scored.outcomes
-        if self._kept_bytes >= self._plan.max_kept_bytes:
+        """Kept files, less those of poor points (``ok``, not good) where a tool wants good ones; none once it is full.
+
+        Files of rounds under way count as they are, those of finished ones as they were compressed.
+        """
+        o, plan = scored.outcomes, self._plan
+        if not o.files:
             return {}
-        if not o.files or self._plan.keeps_all_files:
-            return o.files
-        poor = set(o.point_id[(o.status == Status.OK) & ~(scored.nll < self._plan.stop.threshold_value)].tolist())
-        return {i: files for i, files in o.files.items() if i not in poor}
+        room = plan.max_kept_bytes - self._kept_bytes - sum(r.files_bytes for r in self._rounds)
+        poor = set(o.point_id[(o.status == Status.OK) & ~(scored.nll < plan.stop.threshold_value)].tolist())
+        kept: dict[int, Mapping[str, bytes]] = {}
+        for i, files in o.files.items():
+            files = {name: data for name, data in files.items() if i not in poor or plan.keeps_of_all(name)}
+            if files and room > 0:
+                kept[i] = files
+                room -= sum(map(len, files.values()))
+        if room <= 0 and not self._full:
+            self._full = True
+            log.warning("files: they take the %.3g GiB that keep_total_gib allows; no more output files are kept",
+                        plan.max_kept_bytes / 2**30)
+        return kept
 
     def _journal(self, r: Round, now: float) -> None:
         if r.due(now):
@@ -293,20 +306,12 @@ class Store:
         """The round's rows become its shard, and its journal goes."""
         iteration = r.points.iteration
         with self._disk("writing a shard"):
-            self._count(r.write_files(self.run_dir / "files" / f"iteration-{iteration:05d}.zip"))
+            self._kept_bytes += r.write_files(self.run_dir / "files" / f"iteration-{iteration:05d}.zip")
             table, span = r.table(), Span(iteration, iteration)
             write_shard(self.run_dir / "evaluations" / span.file_name, table)
             del self._known.rounds[iteration]
             self._known.forget(r.journal)
         self._compaction.add(Shard(span, table.num_rows))
-
-    def _count(self, more_bytes: int) -> None:
-        """Note that more files are kept, and say it once where that is as much as is wanted."""
-        before, limit = self._kept_bytes, self._plan.max_kept_bytes
-        self._kept_bytes += more_bytes
-        if before < limit <= self._kept_bytes:
-            log.warning("files: %s holds the %.3g GiB that keep_total_gib allows; no more output files are kept",
-                        self.run_dir / "files", limit / 2**30)
 
     def _close_complete(self) -> None:
         """Rounds that have all outcomes but no shard: resumed, or their shard could not be written before."""
@@ -330,14 +335,9 @@ class Store:
 
 def _take(scored: Scored, rows: NDArray[np.intp]) -> Scored:
     """These outcomes; ``rows`` ascend."""
-    o = scored.outcomes
-    if len(rows) == len(o):
+    if len(rows) == len(scored.outcomes):
         return scored
-    ids = o.point_id[rows]
-    files = {i: o.files[i] for i in ids.tolist() if i in o.files} if o.files else {}
-    return Scored(Outcomes(ids, o.observables[rows], o.status[rows], [o.reason[i] for i in rows.tolist()],
-                           o.attempts[rows], o.seconds[rows], o.host, o.finished[rows], files),
-                  scored.losses[rows], scored.nll[rows])
+    return Scored(scored.outcomes.take(rows), scored.losses[rows], scored.nll[rows])
 
 
 def _check_proposal(proposal: Proposal, n_params: int) -> None:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from raydnnr.evaluation import Inputs, Observable, Points, Scored, Status
+from raydnnr.evaluation import Array, Inputs, Observable, Outcomes, Points, Scored, Status
 from raydnnr.likelihoods import Likelihood
 from raydnnr.space import Parameter, ParameterSpace, Prior
 from raydnnr.version import __version__
@@ -24,6 +24,8 @@ ARRAY_TYPES = {
     "nll_predicted": pa.float64(), "status": pa.string(), "reason": pa.string(), "attempts": pa.int8(),
     "seconds": pa.float64(), "host": pa.string(), "finished": pa.timestamp("us", tz="UTC"),
 }
+TIME = "seconds_"  # and a tool's name
+TIME_METADATA = {"role": "tool seconds", "unit": "s", "latex": ""}
 STATUS_WORDS = pa.array([s.name.lower() for s in Status], pa.string())
 SHARD = re.compile(r"iteration-(\d{5,9})(?:-(\d{5,9})|(-csv))?\.parquet")
 
@@ -57,7 +59,8 @@ class StoredPlan(Protocol):
     @property
     def scoring(self) -> str: ...
     @property
-    def keeps_all_files(self) -> bool: ...
+    def timed_tools(self) -> tuple[str, ...]: ...
+    def keeps_of_all(self, file: str) -> bool: ...
     @property
     def max_kept_bytes(self) -> float: ...
     @property
@@ -69,8 +72,14 @@ class Layout:
     """The columns of one scan, and how rows are made.
 
     Columns in order: ``point_id, iteration, origin``; parameters, derived values and observables under their names;
-    ``loss_<observable>``; ``nll, nll_predicted, status, reason, attempts, seconds, host, finished``. Role, unit and
-    LaTeX label of a column are in its field's metadata; what the table says of its scan is in the schema's.
+    ``loss_<observable>``; ``nll, nll_predicted, status, reason, attempts, seconds, host, finished``; of a chain of
+    several tools, ``seconds_<tool>``. Role, unit and LaTeX label of a column are in its field's metadata; what the
+    table says of its scan is in the schema's.
+
+    ``seconds_<tool>``: in s, the tool and the reading of its observables, of the attempt that counted; of a `Solver`
+    with all its trials, which the tools it tries do not count again. Of a vectorised chain, the point's share of the
+    call. NaN where the tool did not run: skipped, stopped before, or its worker died. A single tool has no such
+    column: its time is ``seconds``.
     """
 
     plan: StoredPlan
@@ -88,7 +97,8 @@ class Layout:
             fields.append(pa.field(name, pa.float64(), metadata={"role": role, "unit": unit, "latex": latex}))
         fields += [pa.field(f"loss_{o.name}", pa.float64(), metadata={"role": "loss"}) for o in plan.observables]
         own = [pa.field(name, kind) for name, kind in ARRAY_TYPES.items()]
-        return pa.schema([*own[:3], *fields, *own[3:]], metadata=self.metadata)
+        times = [pa.field(f"{TIME}{tool}", pa.float64(), metadata=TIME_METADATA) for tool in plan.timed_tools]
+        return pa.schema([*own[:3], *fields, *own[3:], *times], metadata=self.metadata)
 
     @cached_property
     def metadata(self) -> dict[str, str]:
@@ -98,6 +108,13 @@ class Layout:
         return {"version": __version__, "name": p.name, "seed": str(p.seed), "fingerprint": p.fingerprint,
                 "scoring": p.scoring, "threshold_value": repr(float(p.stop.threshold_value)),
                 "ranges": json.dumps(ranges)}
+
+    def times(self, outcomes: Outcomes) -> Array:
+        """Seconds of each tool that has a column (n, T); NaN where they are not known."""
+        n_tools = len(self.plan.timed_tools)
+        if outcomes.tool_seconds is None:
+            return np.full((len(outcomes), n_tools), np.nan)
+        return outcomes.tool_seconds[:, :n_tools]
 
     def rows(self, points: Points, scored: Scored, hosts: Sequence[str] | None = None) -> pa.Table:
         """Rows of some points and what the physics made of them.
@@ -123,6 +140,7 @@ class Layout:
             "host": pa.array(hosts, pa.string()) if hosts is not None else pa.repeat(pa.scalar(o.host), n),
             "finished": np.rint(o.finished * 1e6).astype("datetime64[us]"),
         }
+        columns |= {f"{TIME}{tool}": self.times(o)[:, k] for k, tool in enumerate(self.plan.timed_tools)}
         return pa.table([_array(columns[f.name], f.type, n) for f in self.schema], schema=self.schema)
 
 
@@ -137,6 +155,20 @@ def _array(values: Any, kind: pa.DataType, n: int) -> pa.Array:
     if isinstance(values, pa.Array):
         return values
     return pa.array(np.ascontiguousarray(np.broadcast_to(values, n))).cast(kind)
+
+
+def with_times(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with those ``seconds_<tool>`` of a schema, all NaN, that it lacks: an older version did not time tools.
+
+    What it says of its likelihoods goes, so that it is scored, and written, again.
+    """
+    lacking = [field for field in schema if field.name.startswith(TIME) and field.name not in table.column_names]
+    for field in lacking:
+        table = table.append_column(field, pa.array(np.full(table.num_rows, np.nan)))
+    if not lacking:
+        return table
+    said = {key: value for key, value in (table.schema.metadata or {}).items() if key != b"scoring"}
+    return table.replace_schema_metadata(said)
 
 
 def column(table: pa.Table, name: str) -> NDArray[Any]:

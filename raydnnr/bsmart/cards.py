@@ -55,14 +55,16 @@ def _line(line: str, block: str, names: Names, report: Report, where: str) -> st
     words = body.split()
     if not words or block.endswith("INFO"):
         return line
-    if not block or block in {"DECAY", "XSECTION"}:
-        if not block and words[0].upper() == "DECAY" and len(words) > 2 and not _is_number(words[2]):
-            report.add(Kind.TO_DO, where, f"{words[2]!r} stands for a decay width; a card here has expressions in "
-                       "blocks only: write a number")
+    width = not block and words[0].upper() == "DECAY" and len(words) > 2
+    if not block and not width:
         return line
-    start = body.rindex(words[-1])
-    new = _expression(words[-1], names, report, where)
-    return line if new == words[-1] else line[:start] + new + line[start + len(words[-1]) :]
+    if block in {"DECAY", "XSECTION"}:  # values stand anywhere
+        return "".join(_expression(word, names, report, where) if word.strip() else word
+                       for word in re.split(r"(\s+)", body)) + line[len(body) :]
+    value = words[2] if width else words[-1]
+    start = body.rindex(value)
+    new = _expression(value, names, report, where)
+    return line if new == value else line[:start] + new + line[start + len(value) :]
 
 
 def _expression(word: str, names: Names, report: Report, where: str) -> str:

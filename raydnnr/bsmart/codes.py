@@ -27,9 +27,15 @@ _HOMES = {  # blocks that codes add to the spectrum
 }
 _IN_NO_BLOCK = {"XSECTION", "PROCESS", "EFFICIENCIES", "WIDTH1L", "BR1L", "HIGGSCOUPLINGSFERMIONS",
                 "HIGGSCOUPLINGSBOSONS"}
-_OTHERS = {"HiggsTools", "HiggsBounds", "HiggsSignals", "SModelS", "SModelS2", "flavio", "Zprime", "ZPEED",
+_OTHERS = {"HiggsTools", "HiggsBounds", "HiggsSignals", "SModelS", "SModelS2", "Zprime", "ZPEED",
            "VevaciousPlusPlus", "resummino", "MadGraph", "MadGraphHackAnalysis", "HackAnalysis_LO",
            "MadAnalysisExpert", "MadAnalysisAllPAD"}
+_NEAR = {  # codes whose settings cannot be carried over, but that something here may stand for
+    "SModelS": 'kind = "smodels" reads r, once you name the folder of its database and a module of particles',
+    "SModelS2": 'kind = "smodels" reads r, once you name the folder of its database and a module of particles',
+    "VevaciousPlusPlus": 'kind = "vacuum" compares the minima of a potential that you write down',
+    "HiggsBounds": 'kind = "higgstools" is its successor', "HiggsSignals": 'kind = "higgstools" is its successor',
+}
 _SPECTRA = {"spheno", "flexiblesusy", "slha"}  # kinds
 _NOTHING = "raydnnr.bsmart.toys:nothing"
 _BSMART_LIMIT = 501  # in DARKMATTER: computed by BSMArt itself
@@ -54,6 +60,7 @@ class Chain:
         stubs: Functions to write: code, text.
         toys: Formulas of the toy targets, by name.
         kinds: Kind of each tool by its name.
+        listed: Old names of the observables in each code.
     """
 
     folder: Path
@@ -68,14 +75,16 @@ class Chain:
     stubs: dict[str, str] = field(default_factory=dict)
     toys: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
+    listed: dict[str, list[str]] = field(default_factory=dict)
 
     def add(self, code: str, settings: Section, observables: Sequence[str]) -> None:
         """Add a code that runs."""
         makers: dict[str, Callable[[str, Section], Table | None]] = {
             "SPheno": self._spheno, "FlexibleSUSY": self._flexiblesusy, "MicrOmegas": self._micromegas,
             "VacStab": self._vacstab, "pass_tool": self._pass, "toy_targets": self._toys,
-            "HiggsTools": self._higgstools, "anyBSM": self._anybsm,
+            "HiggsTools": self._higgstools, "anyBSM": self._anybsm, "flavio": self._flavio,
         }
+        self.listed[code] = list(observables)
         maker = makers.get(code)
         table = maker(code, settings) if maker else self._stub(code, settings, observables)
         conditions = [self._condition(settings, text) for text in settings.texts("Conditions")]
@@ -101,6 +110,8 @@ class Chain:
 
     def address(self, block: str, keys: list[Any], code: str, observable: str) -> Table | None:
         """Where an observable is read: ``from`` or ``expression``; None: nowhere here."""
+        if not block and self.kinds.get(code) == "flavio":
+            return self._prediction([k + 1 for k, o in enumerate(self.listed[code]) if self.names[o] == observable])
         if not block:
             own = code if code in self.stubs else ""
             return {"expression": self.toys[observable]} if observable in self.toys else self._python(own)
@@ -115,6 +126,8 @@ class Chain:
             return None
         if self.kinds[home] == "command":
             return self._dark_matter(keys, tool)
+        if self.kinds[home] == "flavio":
+            return self._prediction(keys)
         if self.kinds[home] in {"higgstools", "anybsm"}:
             return _by_key(_HIGGSTOOLS if self.kinds[home] == "higgstools" else _ANYBSM, keys, tool)
         return _slha(block, keys, tool)
@@ -256,6 +269,23 @@ class Chain:
                         f"Model at tree level here; BSMArt divides by {_ANYBSM_UNIT} GeV")
         return table
 
+    def _flavio(self, code: str, settings: Section) -> Table:
+        """A file of coefficients that the spectrum generator leaves; predictions by the names of its observables."""
+        name = settings.text("InputFile")
+        if not name:
+            self.report.add(Kind.TO_DO, settings.where("InputFile"), "is empty: name the file of Wilson coefficients")
+        if {"mu_EDM", "e_EDM"} & set(self.listed[code]):
+            self.report.add(Kind.TO_DO, settings.where("Observables"), "mu_EDM and e_EDM are BSMArt's own, and not "
+                            "known to flavio: compute them by a Python tool")
+        return {"kind": "flavio", "wcxf_file": Path(name or "WC.json").name, "timeout_s": 600}
+
+    def _prediction(self, keys: list[Any]) -> Table | None:
+        """BSMArt's block FLAVIO has what new physics changes, numbered as the observables stand."""
+        names = self.listed["flavio"]
+        if len(keys) != 1 or not isinstance(keys[0], int) or not 0 < keys[0] <= len(names):
+            return None
+        return {"from": {"tool": "flavio", "prediction": names[keys[0] - 1], "less_sm": True}}
+
     def _path(self, text: str) -> str:
         """A path that is relative was so to the folder of the JSON file."""
         return text if text.startswith(("/", "~")) else str(self.folder / text)
@@ -282,8 +312,9 @@ class Chain:
         function = f"code_{function}" if function[0].isdigit() else function
         own = code not in _OTHERS
         what = f"Tools/{code}.py, a tool class of your own," if own else f"BSMArt's tool for {code}"
+        near = f"; {_NEAR[code]}" if code in _NEAR else ""
         self.report.add(Kind.TO_DO, settings.path, f"{what} has no counterpart here: write the function {function} in "
-                        f"{self.module}.py; until then every point fails and says so")
+                        f"{self.module}.py; until then every point fails and says so{near}")
         self.stubs[code] = _stub_text(code, function, known, [self.names.add(o) for o in observables], self.spectrum)
         return {"kind": "python", "function": f"{self.module}:{function}", "timeout_s": 600}
 

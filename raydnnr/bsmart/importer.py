@@ -41,6 +41,7 @@ _SETUP_UNREAD = {"Store Inputs": "meant was StoreInputs", "OutputFile": "meant w
                  "Debug": "meant was debug"}
 _INTERNAL = ("cwd", "TempDir", "MAINpath", "PackagePath")
 _LSP = "lsp_pdg"
+_NOTHING = "valid_point"  # an observable where there is none
 
 
 @dataclass
@@ -271,7 +272,9 @@ class _Import:
                     tool["conditions"].remove(condition)
                     self.report.add(Kind.TO_DO, f"Codes.{tool['name']}.Conditions", f"{condition!r} uses what is not "
                                     "known here; it is left out")
-        if found and all(table["likelihood"]["kind"] == "off" for table in found.values()):
+        if not found:
+            found[_NOTHING] = {"expression": "1", "likelihood": {"kind": "off"}}
+        if all(table["likelihood"]["kind"] == "off" for table in found.values()):
             first = next(iter(found))
             found[first]["likelihood"] = dict(OPEN)
             self.report.add(Kind.DIFFERENT, "Observables", f"none is scored: {first} has a likelihood that any number "

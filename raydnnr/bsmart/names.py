@@ -14,7 +14,8 @@ from raydnnr.expressions import CONSTANTS, FUNCTIONS, MAX_LENGTH, RESERVED_WORDS
 _MODULES = {"math", "np", "numpy"}
 _FUNCTIONS = {"arcsin": "asin", "arccos": "acos", "arctan": "atan", "arctan2": "atan2", "arcsinh": "asinh",
               "arccosh": "acosh", "arctanh": "atanh", "power": "pow", "absolute": "abs", "maximum": "max",
-              "minimum": "min", "deg2rad": "radians", "rad2deg": "degrees", "sign": "sign"}
+              "minimum": "min", "gamma": "tgamma", "fix": "trunc",
+              "deg2rad": "radians", "rad2deg": "degrees", "sign": "sign"}
 
 
 def column_name(name: str) -> str:
@@ -27,7 +28,7 @@ def column_name(name: str) -> str:
     found = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "v"
     if found[0].isdigit():
         found = f"v{found}"
-    if found.startswith("loss_"):
+    if found.startswith(("loss_", "seconds_")):
         found = f"of_{found}"
     while keyword.iskeyword(found) or found in RESERVED_WORDS or found in RESERVED:
         found += "_"

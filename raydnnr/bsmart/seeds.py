@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from raydnnr.bsmart.names import Names
+from raydnnr.bsmart.names import Names, column_name
 from raydnnr.bsmart.report import Kind, Report
 from raydnnr.bsmart.section import Section
 from raydnnr.bsmart.tables import Old, evaluations, read_csv, sample_nll
@@ -36,10 +36,18 @@ def find_seeds(setup: Section, folder: Path, names: Names, report: Report) -> Se
         path = folder / Path(name).expanduser()
         try:
             old = read_csv([path])
+            _need_variables(old, path, names)
             return _seeds(old, key, columns)
         except ConfigError as error:
             report.add(Kind.TO_DO, setup.where(key), f"{error}; no seeds are taken from it")
     return None
+
+
+def _need_variables(old: Old, path: Path, names: Names) -> None:
+    """Refuse a table that holds none of the variables: it is that of another scan."""
+    columns = {column_name(name) for name in old.columns}
+    if names.variables and columns.isdisjoint(names.variables):
+        raise ConfigError(f"{path}: none of the variables is a column of it; it has {', '.join(old.columns)}")
 
 
 def _seeds(old: Old, key: str, columns: dict[str, str]) -> Seeds:

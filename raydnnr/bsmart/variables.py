@@ -42,8 +42,8 @@ def parameters(variables: object, names: Names, report: Report, ranges: Mapping[
 
 def grid_size(variables: object) -> int:
     """How many points a grid has; 0 if it is none."""
-    values = variables.values() if isinstance(variables, dict) else []
-    counts = [_grid(v, "")[1] for v in values if isinstance(v, str)]
+    items = variables.items() if isinstance(variables, dict) else []
+    counts = [_grid(value, f"Variables.{name}")[1] for name, value in items if isinstance(value, str)]
     return math.prod(counts) if counts else 0
 
 
@@ -94,6 +94,10 @@ def _prior(settings: Section, report: Report, seen: tuple[float, float] | None) 
     if prior in {"log", "symlog"} and low <= 0:
         report.add(Kind.TO_DO, settings.where("PRIOR"), "a log prior needs low > 0: scan the absolute value and put "
                    "the sign into the template; the range is drawn from evenly now")
+        prior = "uniform"
+    if prior == "symlinear" and abs(low) == abs(high):
+        report.add(Kind.TO_DO, settings.where("PRIOR"), f"SYMLINEAR between {low:g} and {high:g} leaves two points, as "
+                   "its range is that of the absolute value; the range is drawn from evenly now")
         prior = "uniform"
     if prior == "symlinear":
         low, high = sorted((abs(low), abs(high)))

@@ -72,7 +72,10 @@ def joined(outcomes: list[Outcomes]) -> list[Outcomes]:
     point_id, observables, status, attempts, seconds, finished = (np.concatenate(part) for part in parts)
     reasons = [reason for o in outcomes for reason in o.reason]
     files = {k: v for o in outcomes for k, v in o.files.items()}
-    return [Outcomes(point_id, observables, status, reasons, attempts, seconds, outcomes[0].host, finished, files)]
+    times = [o.tool_seconds for o in outcomes if o.tool_seconds is not None]
+    tool_seconds = np.concatenate(times) if len(times) == len(outcomes) else None
+    return [Outcomes(point_id, observables, status, reasons, attempts, seconds, outcomes[0].host, finished, files,
+                     tool_seconds)]
 
 
 @ray.remote

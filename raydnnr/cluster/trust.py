@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from raydnnr.evaluation import Outcomes, Status
 
@@ -43,10 +42,10 @@ class Trust:
         if self._appeals:
             appealed = np.array([p in self._appeals for p in outcomes.point_id.tolist()], bool)
             if appealed.any():
-                again = _rows(outcomes, appealed.nonzero()[0])
+                again = outcomes.take(appealed.nonzero()[0])
                 bad = self._settle(node, again)
                 count.append(again)
-                outcomes = _rows(outcomes, (~appealed).nonzero()[0])
+                outcomes = outcomes.take((~appealed).nonzero()[0])
         return count + self._first_instance(self._record(node), outcomes), bad
 
     def appeals(self, node: str, idle: bool) -> list[int]:
@@ -80,10 +79,10 @@ class Trust:
         count: list[Outcomes] = []
         if n_counting:
             count, record.held, record.in_a_row = record.held, [], 0
-            count.append(_rows(outcomes, np.arange(n_counting)) if n_failed else outcomes)
+            count.append(outcomes.take(np.arange(n_counting)) if n_failed else outcomes)
         if n_failed:
             record.in_a_row += n_failed
-            failed = _rows(outcomes, np.arange(n_counting, len(outcomes)))
+            failed = outcomes.take(np.arange(n_counting, len(outcomes)))
             if record.believed >= n_failed:
                 record.believed -= n_failed
                 count.append(failed)
@@ -106,11 +105,3 @@ class Trust:
             if record.wrong == WRONG:
                 bad.append(first)
         return bad
-
-
-def _rows(o: Outcomes, rows: NDArray[np.int64]) -> Outcomes:
-    """Some of the outcomes."""
-    ids = o.point_id[rows]
-    return Outcomes(ids, o.observables[rows], o.status[rows], [o.reason[k] for k in rows], o.attempts[rows],
-                    o.seconds[rows], o.host, o.finished[rows],
-                    {p: o.files[p] for p in ids.tolist() if p in o.files} if o.files else {})

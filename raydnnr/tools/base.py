@@ -154,6 +154,10 @@ class Tool(abc.ABC):
         """What it runs, for people."""
         return type(self).__name__
 
+    def describe_at(self, point: Mapping[str, float]) -> str:
+        """What it runs at this point, for people."""
+        return self.describe()
+
     def keeps(self, status: Status | None) -> bool:
         """Whether files of a point that ended like this are kept; None: of any point."""
         return False
@@ -222,7 +226,8 @@ class VectorizedTool(Protocol):
         ...
 
 
-Watch = Callable[[Tool, float | None], None]  # a tool that has run, and its seconds; None: it was skipped
+# a tool that has run, its seconds (None: it was skipped), and what is known of the point now
+Watch = Callable[[Tool, float | None, Mapping[str, float]], None]
 
 
 @dataclass(frozen=True)
@@ -241,12 +246,16 @@ class ChainResult:
 
 @dataclass(frozen=True)
 class ChainResults:
-    """n points through all tools: ``values`` (n, K), ``status`` (n,), ``reason``, ``attempts`` (n,)."""
+    """n points through all tools: ``values`` (n, K), ``status`` (n,), ``reason``, ``attempts`` (n,).
+
+    ``seconds`` (n, T): of each tool, a point's share of the call; NaN where it did not run.
+    """
 
     values: Array
     status: NDArray[np.int8]
     reason: list[str]
     attempts: NDArray[np.int8]
+    seconds: Array
 
 
 @dataclass(frozen=True)
@@ -331,13 +340,14 @@ class Toolchain:
     def evaluate_many(self, x: Array, slot: Slot) -> ChainResults:
         """Points ``x`` (n, P) through tools that are all vectorised. A bad point costs no other one."""
         slot.empty()
-        rows = _Rows(len(x), len(self.observables), self.inputs.columns(x))
+        rows = _Rows(len(x), len(self.observables), len(self.tools), self.inputs.columns(x))
         for name in self.inputs.derived:
             rows.drop(~np.isfinite(rows.columns[name]), partial(_not_finite_of, name, rows.columns[name]))
         for stage in self.stages:
             if not len(rows.alive):
                 break
-            _run_stage_many(stage, rows, slot)
+            with _shared_time(rows, self.tools.index(stage.tool) if stage.tool else None):
+                _run_stage_many(stage, rows, slot)
         return rows.results
 
     def _point(self, x: Array) -> dict[str, float]:
@@ -451,7 +461,7 @@ def _timed(tool: Tool | None, point: Mapping[str, float], seconds: dict[str, flo
         if tool is not None and runs:
             seconds[tool.name] = time.perf_counter() - start
         if tool is not None and watch is not None:
-            watch(tool, seconds.get(tool.name))
+            watch(tool, seconds.get(tool.name), point)
 
 
 def _runs(tool: Tool | None, point: Mapping[str, float]) -> bool:
@@ -534,9 +544,9 @@ def _not_met(condition: Expression) -> str:
 class _Rows:
     """Points on their way through a vectorised chain: ``columns`` hold those still ``alive`` (row numbers)."""
 
-    def __init__(self, n_points: int, n_observables: int, columns: Mapping[str, Array]) -> None:
+    def __init__(self, n_points: int, n_observables: int, n_tools: int, columns: Mapping[str, Array]) -> None:
         self.results = ChainResults(np.full((n_points, n_observables), np.nan), np.zeros(n_points, np.int8),
-                                    [""] * n_points, np.ones(n_points, np.int8))
+                                    [""] * n_points, np.ones(n_points, np.int8), np.full((n_points, n_tools), np.nan))
         self.alive = np.arange(n_points)
         self.columns = {name: np.broadcast_to(column, (n_points,)) for name, column in columns.items()}
 
@@ -559,6 +569,15 @@ class _Rows:
             self.results.reason[row] = reason(k)[:MAX_REASON]
         self.alive = self.alive[~bad]
         self.columns = {name: column[~bad] for name, column in self.columns.items()}
+
+
+@contextmanager
+def _shared_time(rows: _Rows, tool: int | None) -> Iterator[None]:
+    """Note how long tool number ``tool`` takes, its observables included, in equal shares of the points alive."""
+    alive, start = rows.alive, time.perf_counter()
+    yield
+    if tool is not None:
+        rows.results.seconds[alive, tool] = (time.perf_counter() - start) / len(alive)
 
 
 def _run_stage_many(stage: _Stage, rows: _Rows, slot: Slot) -> None:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -64,6 +65,8 @@ class Fit(Solver):
     References:
         BSMArt calls it marginalisation or ``Fitting`` (arXiv:2301.01154).
     """
+
+    citations: ClassVar[tuple[str, ...]] = ("Goodsell:2023iac", "Brent:1973", "Virtanen:2019joe")
 
     solve: Mapping[str, Mapping[str, float]] = field(hash=False)
     targets: Mapping[str, Mapping[str, float]] = field(hash=False)

@@ -20,6 +20,7 @@ from raydnnr.tools.superiso import SuperIso
 from raydnnr.tools.susyhit import SusyHit
 from raydnnr.tools.text_command import TextCommand
 from raydnnr.tools.two_hdmc import TwoHdmc
+from raydnnr.tools.vacuum import Vacuum
 
 KINDS: dict[str, type] = {
     "slha": SlhaCommand, "python": PythonFunction, "command": TextCommand,
@@ -28,5 +29,5 @@ KINDS: dict[str, type] = {
     "gm2calc": Gm2Calc, "superiso": SuperIso, "micromegas": Micromegas, "susyhit": SusyHit,
     "flavio": Flavio, "lilith": Lilith, "smodels": Smodels,
     "higgstools": HiggsTools, "anybsm": AnyBsm,
-    "fit": Fit,
+    "vacuum": Vacuum, "fit": Fit,
 }

@@ -48,8 +48,8 @@ class Program(Tool):
         missing: ``failed`` or ``invalid``: a point without the output file, or without a number that is read from it.
         keep_files: Input and output of these points are kept: ``good``, ``failed``, ``all`` or ``none``.
         keep_max_mib: A larger file is not kept, whatever ``keep_files`` says.
-        keep_total_gib: Once a run directory holds kept files of this size, compressed and of all tools together,
-            nothing more is kept. Tools that say different things: the largest counts.
+        keep_total_gib: Once a run directory holds kept files of this size, of all tools together, nothing more is
+            kept; those of finished rounds are compressed. Tools that say different things: the largest counts.
         max_output_mib: Largest file the program may write, of any kind.
     """
 
@@ -129,10 +129,14 @@ class Program(Tool):
 
     def describe(self) -> str:
         """The command, with the names of its files."""
-        words = shlex.join([self.command[0], *map(self._replace, self.command[1:])])
-        redirected = "".join(f" {sign} {self._replace(name)}" for sign, name in (("<", self.stdin), (">", self.stdout))
-                             if name is not None)
-        return words + redirected
+        return shlex.join([self.command[0], *map(self._replace, self.command[1:])]) + self._redirections
+
+    def describe_at(self, point: Mapping[str, float]) -> str:
+        """The command with the numbers of a point."""
+        try:
+            return shlex.join(self._argv(point)) + self._redirections
+        except (InvalidPoint, ToolFailure):  # it did not come to that
+            return self.describe()
 
     def run(self, point: Mapping[str, float], slot: Slot) -> Result:
         """Write the card, run the program, read what it wrote."""
@@ -193,6 +197,11 @@ class Program(Tool):
         return self.environment
 
     # ---- parts
+
+    @property
+    def _redirections(self) -> str:
+        return "".join(f" {sign} {self._replace(name)}" for sign, name in (("<", self.stdin), (">", self.stdout))
+                       if name is not None)
 
     @property
     def _program(self) -> str:

@@ -1,7 +1,8 @@
 """Templates: an SLHA input card with expressions in its value fields -> the card of one point.
 
-In a data line (not a ``BLOCK`` or ``DECAY`` line, not in a block whose name ends in ``INFO``, not in a comment), what
-follows the leading integers is the value. It is looked at as one text, or word by word if that is no expression:
+In a data line (not a ``BLOCK`` line, not in a block whose name ends in ``INFO``, not in a comment), what follows the
+leading integers is the value; in a ``DECAY`` line, what follows the number of the particle. It is looked at as one
+text, or word by word if that is no expression:
 
 - a number stays as it is;
 - an expression over known names is replaced by its value (in ``MODSEL`` a whole number is written as an integer);
@@ -25,6 +26,7 @@ from raydnnr.expressions import Expression
 from raydnnr.slha import format_value, number
 
 _WORD = re.compile(r"(?<![\w.])[A-Za-z_]\w*")
+_WIDTH = re.compile(r"\s*DECAY\s+[+-]?\d+\s+", re.IGNORECASE)
 _INTEGER = re.compile(r"[+-]?\d+")
 _OPERATORS = {"+", "-", "*", "/", "**", "//", "%"}
 _SWITCHES = {"t", "f", "true", "false", "yes", "no", "on", "off", "none"}  # texts that codes take as values
@@ -105,6 +107,11 @@ def _values(text: str) -> Iterator[tuple[int, str | None, str]]:
         first = body.split()[:2]
         if first and first[0].upper() in {"BLOCK", "DECAY"}:
             block = first[1].upper() if first[0].upper() == "BLOCK" and len(first) > 1 else first[0].upper()
+            if block == "DECAY" and (width := _WIDTH.match(body)):
+                yield number_, None, line[: width.end()]
+                yield number_, block, line[width.end() : len(body)]
+                yield number_, None, line[len(body) :]
+                continue
         elif first and not block.endswith("INFO"):
             start = _after_keys(body)
             yield number_, None, line[:start]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
 class ToolTimes:
-    """Of ``points`` points: ``runs`` and ``seconds`` of each tool, by its name. Vectorised chains are not timed."""
+    """Of ``points`` points: ``runs`` and ``seconds`` of each tool, by its name."""
 
     points: int = 0
     runs: Mapping[str, int] = field(default_factory=dict)
@@ -27,9 +30,21 @@ class ToolTimes:
                          {name: self.seconds.get(name, 0.0) + other.seconds.get(name, 0.0) for name in names})
 
     @classmethod
-    def of_point(cls, seconds: Mapping[str, float]) -> ToolTimes:
-        """One point, and the tools that ran on it."""
-        return cls(1, dict.fromkeys(seconds, 1), dict(seconds))
+    def of(cls, tools: Sequence[str], seconds: NDArray[np.float64]) -> ToolTimes:
+        """Some points.
+
+        Args:
+            tools: Names of the T tools.
+            seconds: What each took of each point (n, T), NaN where it did not run.
+
+        Example:
+            >>> print(ToolTimes.of(["a", "b"], np.array([[2.0, np.nan], [4.0, 1.0]])))
+            a 3 s x 2, b 1 s x 1; points that stopped early or skipped a tool saved 1 s
+        """
+        runs = (~np.isnan(seconds)).sum(axis=0).tolist()
+        totals = np.nansum(seconds, axis=0).tolist()
+        ran = [k for k, n in enumerate(runs) if n]
+        return cls(len(seconds), {tools[k]: runs[k] for k in ran}, {tools[k]: totals[k] for k in ran})
 
     @property
     def mean_seconds(self) -> dict[str, float]:

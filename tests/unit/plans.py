@@ -23,3 +23,12 @@ def square(**changes):
         "stop": Stop(points=10, max_evaluations=100),
     }
     return Plan(**settings | changes)
+
+
+def two_tools(**changes):
+    """`square` with a second tool."""
+    tools = [PythonFunction(name="model", function=disc), PythonFunction(name="more.1", function=disc)]
+    observables = [Observable(name="r", source=tools[0].address({}, "r"), likelihood=Gauss(mean=0.2, sigma=0.1)),
+                   Observable(name="s", source=tools[1].address({}, "s"), likelihood=Gauss(mean=1.0, sigma=0.1),
+                              valid=(0.0, 2.0))]
+    return square(**{"tools": tools, "observables": observables} | changes)

@@ -27,6 +27,7 @@ from raydnnr.errors import ConfigError
 from raydnnr.likelihoods import Gauss, get_losses
 from raydnnr.search.methods import KINDS
 from raydnnr.seeds import read_seeds
+from raydnnr.tools.flavio import Difference
 
 CARD = "Block MODSEL\n 1 1\nBlock MINPAR\n 1 m0\n 2 VARIABLE[1]\n 3 math.exp(mix)\n"
 SPHENO = {"Run": "True", "Command": "/opt/SPheno", "InputFile": "LesHouches.in", "OutputFile": "SPheno.spc",
@@ -228,6 +229,41 @@ def test_nothing_that_is_scored_means_every_valid_point_is_good(imported):
     assert observables["mh"]["likelihood"] == {"kind": "cfunction", "lower_bound": -math.inf, "upper_bound": math.inf}
 
 
+def test_a_file_that_reads_nothing_keeps_every_valid_point(imported, tmp_path):
+    result = imported(scan(Codes={"SPheno": {**SPHENO, "Observables": {}}}, Derived_Variables={"mix": "m0"}))
+    assert list(result.config["observables"]) == ["valid_point"]
+    assert check(tmp_path / "scan.json") == 0
+
+
+def test_flavio_is_a_tool_of_ours_on_the_file_of_the_spectrum_generator(imported, tmp_path):
+    flavio = {"Run": "True", "InputFile": "WC.MSSM_1.json", "Observables": {
+        "BR(Bs->mumu)": {"SCALING": "GAUSS", "MEAN": 0, "VARIANCE": 3e-10}, "mu_EDM": {}}}
+    result = imported(scan(Codes={"SPheno": SPHENO, "flavio": flavio},
+                           Observables={"again": {"SLHA": ["FLAVIO", [1]]}, "no": {"SLHA": ["FLAVIO", [3]]}},
+                           Derived_Variables={"mix": "m0"}))
+    assert result.config["tools"][-1] == {"name": "flavio", "kind": "flavio", "wcxf_file": "WC.MSSM_1.json",
+                                          "timeout_s": 600}
+    wanted = {"tool": "flavio", "prediction": "BR(Bs->mumu)", "less_sm": True}
+    found = result.config["observables"]
+    assert found["BR_Bs_mumu"]["from"] == found["again"]["from"] == wanted
+    assert "no" not in found
+    assert {"Codes.flavio.Observables", "Observables.no.SLHA"} <= wheres(result, Kind.TO_DO)
+    assert check(tmp_path / "scan.json") == 0
+    sources = {o.name: o.source for o in load(tmp_path / "scan.toml").observables}
+    assert sources["again"] == Difference("flavio", "BR(Bs->mumu)")
+
+
+def test_codes_that_something_here_may_stand_for_are_told_so(imported):
+    codes = {"SModelS": {"Run": "True", "Path": "/opt/s"}, "HiggsBounds": {"Run": "True", "Neutral Higgs": 3}}
+    said = {f.where: f.text for f in imported(scan(Codes=codes)).report.of(Kind.TO_DO)}
+    assert 'kind = "smodels"' in said["Codes.SModelS"] and 'kind = "higgstools"' in said["Codes.HiggsBounds"]
+
+
+def test_a_grid_that_is_none_is_named(imported):
+    with pytest.raises(ConfigError, match=r"Variables\.m0: got .__import__\("):
+        imported(scan(Variables={"m0": "__import__('os').system('x')"}))
+
+
 def test_a_fit_stands_before_the_chain(imported, tmp_path):
     fitting = {"Variables": {"mu": {"RANGE": [1, 2]}}, "Observables": {"mh": {"TARGET": 125, "VARIANCE": 1}}, "Extra": 1}
     result = imported(scan(Fitting=fitting, Derived_Variables={"mix": "1"}))
@@ -346,6 +382,12 @@ def test_earlier_points_are_seeds_of_the_imported_scan(key, imported, tmp_path):
     assert plan.init_csv == tmp_path / "scan.seeds.parquet"
     seeds = read_seeds(plan.init_csv, plan)
     assert seeds.x.tolist() == [[100, 200], [200, 300]] and seeds.observables[:, 0].tolist() == [125, 128]
+
+
+def test_a_table_of_another_scan_is_no_seed(imported, tmp_path):
+    (tmp_path / "old.csv").write_text("ID,a,b,Result\n1,2,3,0.5\n")
+    result = imported(scan(Setup_InitCSV="old.csv"))
+    assert "Setup.InitCSV" in wheres(result, Kind.TO_DO) and "init_csv" not in result.config["scan"]
 
 
 def test_a_sample_says_what_its_column_is(imported, tmp_path):

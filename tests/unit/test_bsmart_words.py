@@ -99,7 +99,7 @@ def test_expressions_mean_the_same(old, value):
 
 @pytest.mark.parametrize("text", [
     "__import__('os')", "open('x')", "math.__loader__", "VARIABLE[9]", "VARIABLE[x]", "x.real", "[1, 2]", "lambda: 1",
-    "'a'", "x if", "os.system('x')", "math.gamma(x)", "exec('x')", "-" * 200 + "1", "x" * 20_000,
+    "'a'", "x if", "os.system('x')", "math.perm(x)", "exec('x')", "-" * 200 + "1", "x" * 20_000,
 ])
 def test_expressions_that_have_no_counterpart_are_refused(text):
     with pytest.raises(ExpressionError):
@@ -122,6 +122,7 @@ def variable(settings: object, report: Report | None = None) -> dict:
     ({"PRIOR": {"TYPE": "FIXED", "MEAN": 3}, "RANGE": [1, 9]}, {"value": 3}),
     ({"RANGE": [1, 9], "PRIOR": "symlog"}, {"low": 1, "high": 9, "prior": "symlog"}),
     ({"RANGE": [-9, 1], "PRIOR": "SYMLINEAR"}, {"low": 1, "high": 9, "prior": "symlinear"}),
+    ({"RANGE": [5, -5], "PRIOR": "SYMLINEAR"}, {"low": -5, "high": 5}),
     ({"RANGE": [1, 9], "PRIOR": "INTERVAL"}, {"low": 1, "high": 9}),
     ({"RANGE": [1, 9], "PRIOR": "OPEN"}, {"low": 1, "high": 9}),
     ({"RANGE": [0, 90], "PRIOR": "SIN"}, {"low": 0, "high": 90, "prior": "sin"}),
@@ -296,17 +297,23 @@ Block TEXT
  2 T
 DECAY 25 4.0E-03
    0.5  2  5 -5
+DECAY 35 VARIABLE[0]/1e6  # width
+   math.exp(-m12)  2  5 -5
+XSECTION 1.3E+04 2212 2212 2 25 25
+   0 0 0 0 0 0 VARIABLE[1]*2 MadeUp 1.0
 """
 
 
 def test_fields_are_translated_and_all_else_stays():
     card = translated(CARD, Names(["m0", "m12"]), report := Report(), "card")
-    assert card == CARD.replace("\tVARIABLE[0]", "\tm0").replace("-VARIABLE[0]*2", "-m0*2").replace("math.sqrt", "sqrt")
+    assert card == CARD.replace("\tVARIABLE[0]", "\tm0").replace("-VARIABLE[0]*2", "-m0*2").replace(
+        "math.sqrt", "sqrt").replace("VARIABLE[0]/1e6", "m0/1000000.0").replace("math.exp", "exp").replace(
+        "VARIABLE[1]*2", "m12*2")
     assert not report.findings
 
 
 def test_fields_that_are_lost_are_to_do():
-    translated("Block A\n 1 VARIABLE[7]\n 2 m0+mystery\nDECAY 25 m0\n", Names(["m0"]), report := Report(), "card")
+    translated("Block A\n 1 VARIABLE[7]\n 2 m0+mystery\nDECAY 25 VARIABLE[8]\n", Names(["m0"]), report := Report(), "card")
     assert [(f.kind, f.where) for f in report.findings] == [(Kind.TO_DO, f"card:{k}") for k in (2, 3, 4)]
 
 

@@ -35,7 +35,11 @@ def test_ranges_go_to_the_file_and_the_card(tmp_path):
     text, card = files.values()
     assert 'tanb = { low = 2, high = 60, prior = "log" }' in text and "\nm0 = { low = 1, high = 2 }" in text
     assert "    1   m0\n    3   tanb\n" in card
+    assert "    2   m12\n    5   A0\n" in card, "what a card of the constrained MSSM wants beside these is fixed"
+    assert "\nm12 = { value = 1000 }\nA0 = { value = 0 }\nsgnmu = { value = 1 }" in text
     assert [path.name for path in files] == ["mine.toml", "mine.spheno.in"]
+    other = new_config(tmp_path / "mine.toml", ["spheno"], [parse_range("mu=1:2")])
+    assert "m12" not in "".join(other.values())
 
 
 def test_what_it_asks():

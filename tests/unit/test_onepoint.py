@@ -56,7 +56,7 @@ def test_all_is_told(plan, tmp_path):
     result = show(plan, np.array([[1.5, 2.0]]), said.append, tmp_path / "kept")
     text = "\n".join(said)
     assert result.status == Status.FAILED
-    for words in ["one point: x = 1.5, z = 2", "code: ", "left out.txt, 3 bytes", "y = 3 GeV   loss nan", "w = nan",
+    for words in ["one point: x = 1.5, z = 2", "code: ", "float(sys.argv[1]))' 1.5 > stdout.txt\n", "left out.txt, 3 bytes", "y = 3 GeV   loss nan", "w = nan",
                   "failed after", "no-such-program is not on the PATH"]:
         assert words in text
     assert (tmp_path / "kept" / "out.txt").read_text() == "1.5"

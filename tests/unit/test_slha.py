@@ -228,6 +228,17 @@ def test_what_is_there_twice_with_different_numbers_is_an_error():
     with pytest.raises(SlhaError, match="twice"):
         Slha.parse("Block A Q= 1\n 1 2\n 1 3\nBlock A Q= 2\n 1 2\n").get("A", [1])
     assert Slha.parse("Block A Q= 1\n 1 2\nBlock A Q= 2\n 1 3\n").get("A", [1]) == 2.0
+    decay = "DECAY 25 1.0\n 0.6 2 5 -5\n 0.4 2 {} 1\n {} 2 -5 5\n"
+    assert Slha.parse(decay.format(-1, "0.60")).branching_ratio(25, [5, -5]) == 0.6
+    assert Slha.parse(decay.format(-1, "0.1")).branching_ratio(25, [1, -1]) == 0.4
+    with pytest.raises(SlhaError, match=r"DECAY 25 into \[-5, 5\] is there twice: 0.6 and 0.1"):
+        Slha.parse(decay.format(-1, "0.1")).branching_ratio(25, [5, -5])
+    tables = Slha.parse("DECAY 25 1.0\n 1.0 2 5 -5\nDECAY 35 1.0\nDECAY 25 2.0\n 1.00 2 -5 5\nBlock END\n")
+    assert tables.branching_ratio(25, [5, -5]) == 1.0
+    with pytest.raises(SlhaError, match="DECAY 25 is there twice: 1 and 2"):
+        tables.width(25)
+    with pytest.raises(SlhaError, match="twice: 1 and 0"):
+        Slha.parse("DECAY 25 1\n 1.0 2 5 -5\nDECAY 25 1\nBlock END\n").branching_ratio(25, [5, -5])
 
 
 ADDRESSES = [("MASS", (25,)), ("MASS", (35,)), ("MASS", (1000022,)), ("NMIX", (1, 1)), ("NMIX", (1, 2)), ("ALPHA", ()),

@@ -6,10 +6,12 @@ import resource
 import shutil
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,7 +23,8 @@ from raydnnr.errors import ConfigError, RunDirectoryError, StorageError
 from raydnnr.evaluation import Proposal, Status, score
 from raydnnr.export import read_evaluations
 from raydnnr.store import Store
-from tests.unit.plans import square
+from raydnnr.tools.text_command import TextCommand
+from tests.unit.plans import square, two_tools
 from tests.unit.runs import copied, evaluate, finish, frame, physics, proposal, run_rounds, shards
 
 PLAN = square()
@@ -409,7 +412,8 @@ def test_files_of_good_points_and_of_those_without_answer_are_kept(store):
 
 def test_files_of_all_points_are_kept_where_a_tool_wants_that(tmp_path):
     class All(type(PLAN)):
-        keeps_all_files = True
+        def keeps_of_all(self, file):
+            return file == "out.slha"
 
     plan = All(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
     run_rounds(tmp_path, plan, [20], files=True)
@@ -419,14 +423,58 @@ def test_files_of_all_points_are_kept_where_a_tool_wants_that(tmp_path):
 def test_no_more_files_are_kept_than_a_run_may_hold(tmp_path, caplog):
     """The first archive goes over the limit, so it is the last one; a store that is opened again knows that."""
     class Little(type(PLAN)):
-        keeps_all_files = True
         max_kept_bytes = 100.0
+
+        def keeps_of_all(self, file):
+            return True
 
     plan = Little(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
     run_rounds(tmp_path, plan, [5, 5], files=True)
     run_rounds(tmp_path, plan, [5], files=True)
     assert [path.name for path in (tmp_path / "files").iterdir()] == ["iteration-00000.zip"]
     assert len([r for r in caplog.records if "no more output files are kept" in r.message]) == 1
+
+
+def test_a_single_round_holds_no_more_files_either(tmp_path, at_once):
+    """30 points with 100 kB each, in parts; a driver that goes on with the round knows what is there."""
+    class Little(type(PLAN)):
+        max_kept_bytes = 1e6
+
+        def keeps_of_all(self, file):
+            return True
+
+    plan = Little(**{name: getattr(PLAN, name) for name in PLAN.__dataclass_fields__})
+    store = Store.open(tmp_path, plan, {})
+    points = store.open_round(proposal(30))
+    for first in (0, 7, 14):
+        if first == 14:
+            store.close()
+            store = Store.open(tmp_path, plan, {})
+        o = physics(points, range(first, first + 7))
+        o = replace(o, files={i: {"out.slha": np.random.default_rng(i).bytes(100_000)} for i in o.point_id.tolist()})
+        store.record(score(o, plan.likelihoods))
+    store.abandon_unfinished()
+    store.close()
+    assert len(archive(tmp_path)) == 10
+    assert sum(path.stat().st_size for path in (tmp_path / "files").iterdir()) < 1.1e6
+
+
+def test_each_tool_keeps_the_files_that_it_wants(tmp_path):
+    """One keeps all; the other one those of good points, and its files are not kept of poor ones because of the first."""
+    tools = [TextCommand(name="a", command=["true"], keep_files="all"), TextCommand(name="a.b", command=["true"])]
+    sources = [Observable(name=name, source=tool.address({"pattern": "(.)"}, name), likelihood=Gauss(mean=m, sigma=0.1))
+               for name, tool, m in zip("rs", tools, (0.2, 1.0), strict=True)]
+    plan = square(tools=tools, observables=sources, derived={})
+    assert [plan.keeps_of_all(name) for name in ("a.out", "a.b.out", "a.log", "b.out")] == [True, False, True, False]
+    store = Store.open(tmp_path, plan, {})
+    o = physics(store.open_round(proposal(60)))
+    o = replace(o, files={i: {"a.out": b"1", "a.b.out": b"2"} for i in o.point_id.tolist()})
+    store.record(score(o, plan.likelihoods))
+    store.close()
+    table, names = frame(tmp_path), archive(tmp_path)
+    poor = table.point_id[(table.status == "ok") & (table.nll >= 1)]
+    assert 0 < len(poor) < 60 and len(names) == 2 * 60 - len(poor)
+    assert not {f"{i:09d}/a.b.out" for i in poor} & names.keys()
 
 
 def test_files_in_the_journal_leave_memory_and_survive_a_crash(store, tmp_path, at_once):
@@ -489,6 +537,36 @@ def test_the_same_likelihoods_leave_shards_as_they_are(tmp_path):
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").iterdir()}
     finish(tmp_path, PLAN)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "evaluations").iterdir()} == before
+
+
+def test_a_run_of_a_version_that_did_not_time_tools_goes_on_and_gets_the_columns(tmp_path, at_once):
+    plan, times = two_tools(), ["seconds_model", "seconds_more.1"]
+    untimed = type("Untimed", (type(plan),), {"timed_tools": ()})
+    old = untimed(**{name: getattr(plan, name) for name in plan.__dataclass_fields__})
+    opened = Store.open(tmp_path, old, {})
+    evaluate(opened, old, opened.open_round(proposal(30, 1)))
+    evaluate(opened, old, opened.open_round(proposal(30, 2)), range(20))
+    opened.close()
+    before = read_evaluations(tmp_path).to_pandas()
+    assert not set(times) & set(before.columns) and len(before) == 50
+
+    finish(tmp_path, plan)
+
+    after = frame(tmp_path)
+    assert len(after) == 60 and not (tmp_path / "damaged").exists()
+    pd.testing.assert_frame_equal(after[:50][list(before.columns)], before)
+    assert after[times].isna().all(axis=None)
+
+
+def test_an_export_reads_tables_with_and_without_the_seconds_of_tools(tmp_path):
+    """As they lie side by side while a run of an older version is being resumed."""
+    plan = two_tools()
+    run_rounds(tmp_path, plan, [10, 10, 10])
+    for k in (0, 2):
+        path = tmp_path / "evaluations" / f"iteration-{k:05d}.parquet"
+        pq.write_table(pq.read_table(path).drop_columns(["seconds_model", "seconds_more.1"]), path)
+    assert read_evaluations(tmp_path).num_rows == 30
+    assert read_evaluations(tmp_path).column_names[-2:] == ["seconds_model", "seconds_more.1"]
 
 
 def test_a_changed_threshold_counts_again(tmp_path):

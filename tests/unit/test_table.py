@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -11,8 +12,8 @@ import pytest
 
 from raydnnr import Gauss, Observable, Parameter
 from raydnnr.evaluation import Points, score
-from raydnnr.table import Layout, column, stacked, status_codes
-from tests.unit.plans import square
+from raydnnr.table import Layout, column, stacked, status_codes, with_times
+from tests.unit.plans import square, two_tools
 from tests.unit.runs import FINISHED, STEP_S, physics, proposal
 
 COLUMNS = {
@@ -33,6 +34,29 @@ def test_columns_are_those_of_the_contract_in_their_order():
     schema = Layout(square()).schema
     assert {field.name: str(field.type) for field in schema} == COLUMNS
     assert schema.names == list(COLUMNS)
+
+
+def test_each_of_several_tools_has_its_seconds_behind_the_columns_of_the_contract():
+    plan = two_tools()
+    points, scored = table(plan)
+    times = np.where(np.arange(80).reshape(40, 2) % 7 == 0, np.nan, np.arange(80.0).reshape(40, 2))
+    rows = Layout(plan).rows(points, replace(scored, outcomes=replace(scored.outcomes, tool_seconds=times)))
+    assert rows.schema.names == [*COLUMNS, "seconds_model", "seconds_more.1"]
+    assert {rows.schema.field(f"seconds_{t}").metadata[b"role"] for t in plan.timed_tools} == {b"tool seconds"}
+    np.testing.assert_array_equal(stacked(rows, ["seconds_model", "seconds_more.1"]), times)
+    unknown = Layout(plan).rows(points, scored)
+    assert np.isnan(stacked(unknown, ["seconds_model", "seconds_more.1"])).all()
+
+
+def test_a_table_without_them_gets_them_and_forgets_how_it_was_scored():
+    plan = two_tools()
+    rows, schema = Layout(plan).rows(*table(plan)), Layout(plan).schema
+    old = with_times(rows.drop_columns(["seconds_model", "seconds_more.1"]), schema)
+    assert old.schema.equals(schema)
+    assert (old.schema.metadata.keys() ^ schema.metadata.keys()) == {b"scoring"}
+    assert with_times(rows, schema).schema.equals(schema, check_metadata=True)
+    assert with_times(rows.drop_columns(["seconds"]), schema).column_names == [
+        n for n in schema.names if n != "seconds"]
 
 
 def test_fields_say_role_unit_and_label_and_the_table_says_whose_it_is():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -263,12 +264,28 @@ def test_a_batch_gives_what_its_points_give(points):
         one = evaluate(chain, *point)
         assert (many.status[k], many.reason[k]) == (one.status, one.reason)
         np.testing.assert_array_equal(many.values[k], one.values)
+        assert [t.name for t, s in zip(chain.tools, many.seconds[k], strict=True) if not np.isnan(s)] == [*one.seconds]
+
+
+def test_the_points_of_a_batch_share_its_time():
+    @dataclass(frozen=True, kw_only=True)
+    class Slow(Calculator):
+        def run_many(self, columns, sources, slot):
+            time.sleep(0.05)
+            return super().run_many(columns, sources, slot)
+
+    chain = Toolchain((Slow(name="a", formulas=(("p", "x"),)), Slow(name="b", formulas=(("r", "y"),))),
+                      (read("p", "a", valid=(0, 5)), read("r", "b")), inputs())
+    seconds = chain.evaluate_many(np.array([[1.0, 1.0], [9.0, 1.0], [2.0, 1.0], [3.0, 1.0], [9.0, 1.0]]),
+                                  NoSlot()).seconds
+    assert np.isnan(seconds[:, 1]).tolist() == [False, True, False, False, True]
+    assert len(set(seconds[:, 0].tolist())) == 1
+    assert 0.05 <= 5 * seconds[0, 0] < 0.5
+    assert 0.05 <= 3 * seconds[0, 1] < 0.5
 
 
 def test_batches_without_bad_points_cost_no_work_per_point():
     """A million points; a loop over them in Python would take seconds."""
-    import time
-
     @dataclass(frozen=True, kw_only=True)
     class Instant(Calculator):
         def run_many(self, columns, sources, slot):

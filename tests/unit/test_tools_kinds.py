@@ -51,6 +51,7 @@ def settings(tmp_path):
         "2hdmc": {"name": "thdm", "program": "./CalcPhys", "parameters": ["m0", 300, "tanb"]},
         "nmssmtools": {"name": "spectrum", "program": "./nmhdecay", "template": "card.in", "data": "EXPCON"},
         "higgstools": {"name": "higgs", "signals": "./hsdataset", "neutral": [25, 35], "charged": [37]},
+        "vacuum": {"name": "vacuum", "potential": "(h**2 - 1)**2 + m0 * h**2", "fields": {"h": "sqrt(1 - m0 / 2)"}},
         "anybsm": {"name": "hhh", "model": "ufo/THDM", "parameters": {"MH": "m0", "TB": "tanb"}},
     }
 
@@ -72,6 +73,7 @@ ADDRESSES = {
     "2hdmc": {"tool": "thdm", "block": "THDM", "key": [4]},
     "nmssmtools": {"tool": "spectrum", "block": "MASS", "key": [45]},
     "higgstools": {"tool": "higgs", "key": "obs_ratio"},
+    "vacuum": {"tool": "vacuum", "key": "action"},
     "anybsm": {"tool": "hhh", "key": "lambda_hhh"},
 }
 
@@ -131,7 +133,7 @@ def test_a_source_is_written_to_a_file_and_read_again(kind, settings, tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_to_cite_is_known(kind):
     assert set(KINDS[kind].citations) <= ENTRIES.keys()
-    assert KINDS[kind].citations or kind in {"slha", "command", "python", "fit"}
+    assert KINDS[kind].citations or kind in {"slha", "command", "python"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "fit"])  # its tools have their own

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from raydnnr.tools.base import Toolchain
 from raydnnr.tools.flavio import Flavio, Prediction
 from raydnnr.tools.higgstools import HiggsTools
 from raydnnr.tools.lilith import Lilith
+from raydnnr.tools.python_function import PythonFunction
 from raydnnr.tools.slot import ScratchRoot, Slot
 from raydnnr.tools.smodels import Smodels
 
@@ -55,12 +56,19 @@ def np_prediction(name, wilson, *args):
     if name == "asked":
         return len(asked)
     return wilson.values["C9_bsmumu"].real + 10 * wilson.values["C9_bsmumu"].imag + sum(args)
+
+def sm_prediction(name, *args):
+    return 100 + sum(args)
 """
 WILSON = """
 class Wilson:
     def __init__(self, values, scale, eft, basis):
         assert (scale, eft, basis) == (4.8, "WET", "flavio")
         self.values = values
+
+    @classmethod
+    def load_wc(cls, stream):
+        return cls({"C9_bsmumu": complex(stream.read())}, 4.8, "WET", "flavio")
 """
 
 SMODELS = {
@@ -279,6 +287,24 @@ def test_flavio_predicts_what_is_read(flavio, slot):
     assert (broken.status, broken.reason.splitlines()[0]) == (Status.FAILED, "f: KeyError: 'unknown'")
 
 
+def test_flavio_reads_coefficients_that_an_earlier_tool_left(flavio, slot):
+    @dataclass(frozen=True, kw_only=True)
+    class Writes(PythonFunction):
+        def run(self, point, slot):
+            if point["x"] > 0:
+                (slot.scratch / "WC.json").write_text(f"{point['x']}+1j")
+
+    file = Flavio(name="f", wcxf_file="WC.json", path=flavio.path)
+    inputs = Inputs(ParameterSpace((Parameter.of("x", low=-99, high=99),)), {})
+    observables = tuple(Observable(name=name, source=file.address(address, name), likelihood=Off()) for name, address in (
+        ("a", {"prediction": "A", "args": [5]}), ("d", {"prediction": "A", "args": [5], "less_sm": True})))
+    toolchain = Toolchain((Writes(name="w", function=abs), file), observables, inputs)
+    assert toolchain.evaluate(np.array([4.0]), slot).values.tolist() == [19, -86]
+    assert toolchain.evaluate(np.array([6.0]), slot).values.tolist() == [21, -84]
+    missing = toolchain.evaluate(np.array([-1.0]), slot)
+    assert (missing.status, missing.reason) == (Status.FAILED, "f: no earlier tool left WC.json")
+
+
 def test_an_import_that_takes_long_is_no_time_out_of_a_point(flavio, tmp_path, slot):
     (tmp_path / "flavio.py").write_text("import time\ntime.sleep(2.5)\n" + FLAVIO)
     toolchain = chain(replace(flavio, timeout_s=2.0), n={"prediction": "asked"})
@@ -306,6 +332,14 @@ def test_flavios_settings_are_checked(flavio, tmp_path):
         flavio.address({"args": [1]}, "o")
     with pytest.raises(ConfigError, match="args: got 'x'"):
         flavio.address({"prediction": "A", "args": "x"}, "o")
+    with pytest.raises(ConfigError, match="less_sm: got 1"):
+        flavio.address({"prediction": "A", "less_sm": 1}, "o")
+    with pytest.raises(ConfigError, match="wcxf_file: a file says"):
+        replace(flavio, wcxf_file="WC.json")
+    with pytest.raises(ConfigError, match="wcxf_file: got '../WC.json'"):
+        Flavio(name="f", wcxf_file="../WC.json")
+    with pytest.raises(ConfigError, match="scale: got None"):
+        Flavio(name="f", coefficients={"C": "x"})
 
 
 def test_smodels_gives_the_largest_ratio_whose_conditions_hold(smodels, slot):

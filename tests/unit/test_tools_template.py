@@ -24,13 +24,14 @@ def test_a_card_keeps_everything_but_its_expressions():
     card = (
         "# a card of m0\n\nBlock MODSEL  # m0\n 1  1  # mSUGRA\n 3 model\nBLOCK minpar\n"
         "\t1\tm0   # m0\n 2  m0 + 0.5*m12 # a sum\n 3 tanb\n 4 sgnmu\n 5 -1.0D+02\n"
-        "Block SPINFO\n 1 m0-scan\n 2 tanb\nDECAY 25 m0\n 0.5 2 5 -5\n"
+        "Block SPINFO\n 1 m0-scan\n 2 tanb\nDECAY 25 m0/1e5 # m0\n 0.5 2 5 -5\ndecay 24 2.1\n DECAY 35\n"
     )
     assert fill(card) == (
         "# a card of m0\n\nBlock MODSEL  # m0\n 1  1  # mSUGRA\n 3 3\nBLOCK minpar\n"
         "\t1\t5.0000000000000000E+02   # m0\n 2  1.0000000000000000E+03 # a sum\n 3 1.0000000000000000E+01\n"
         " 4 -1.0000000000000000E+00\n 5 -1.0D+02\n"
-        "Block SPINFO\n 1 m0-scan\n 2 tanb\nDECAY 25 m0\n 0.5 2 5 -5\n"
+        "Block SPINFO\n 1 m0-scan\n 2 tanb\nDECAY 25 5.0000000000000001E-03 # m0\n 0.5 2 5 -5\n"
+        "decay 24 2.1\n DECAY 35\n"
     )
 
 
