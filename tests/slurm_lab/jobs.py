@@ -201,6 +201,11 @@ class Job:
         """How often it was requeued."""
         return int(self._field("Restarts"))
 
+    @property
+    def exit_status(self) -> int:
+        """Of its script."""
+        return int(self._field("ExitCode").partition(":")[0])
+
     def wait_for(self, state: str, within_s: float = 300.0) -> None:
         """Wait for a state."""
         self.scan.lab.wait_until(lambda: self.state == state, lambda: f"job {self.id} to be {state}, not {self.state}\n{self.scan.output()}",
