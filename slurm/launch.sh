@@ -79,7 +79,7 @@ ended() { # the status of a child, however many signals come in between
 
 # ---- Ray, one per node
 SILENT=() PARTS=''
-count_nodes() { # that the job has now and that answer: per part of a heterogeneous job, in the variables that srun reads
+count_nodes() { # which the job has now, and which answer: for srun, by parts of a heterogeneous job, and for Ray
     local k=0 n total=0 part list
     PARTS=
     while read -r _ list; do
@@ -106,7 +106,7 @@ on_every_node() { # OUTPUT COMMAND...: a step of one task per node, with all tha
         --kill-on-bad-exit=0 --wait=0 --output="$output" "$@" 2>> "$JOB_DIR/srun.log"
 }
 
-find_silent() { # nodes on which Slurm could start nothing: all of a step ends with the first of them. Whether there are
+find_silent() { # nodes on which Slurm could start nothing, for which it ended the whole step; whether there are any
     local node found=1
     cat "$JOB_DIR/srun.log"
     for node in $(sed -n 's/.*Task launch for .* failed on node \([^:]*\):.*/\1/p' "$JOB_DIR/srun.log" | sort -u); do
@@ -125,7 +125,7 @@ start_nodes() {
 }
 NODE='
 head=$1 job_dir=$2; shift 2
-trap : TERM INT    # Python is told, too, and waited for
+trap : TERM INT USR1    # Python is told, too, and waited for
 options=(--cpus "${SLURM_CPUS_ON_NODE:-$(nproc)}" --gpus "${SLURM_GPUS_ON_NODE:-0}")
 if [ "$RAYDNNR_NODES" = 1 ]; then
     options+=(--address 127.0.0.1)
@@ -159,8 +159,8 @@ ends_within() { # SECONDS PID
 }
 
 end_step() { # SECONDS PID: wait for a step to end; then end it the hard way, and let Slurm worry about dead nodes
-    ends_within "$1" "$2" || kill -TERM "$2"
-    ends_within 5 "$2" || kill -KILL "$2"
+    ends_within "$1" "$2" || kill -TERM "$2" 2>/dev/null
+    ends_within 5 "$2" || kill -KILL "$2" 2>/dev/null
     wait "$2" 2>/dev/null
 }
 
@@ -244,7 +244,7 @@ for ((try = 0; ; try++)); do
     [ -n "$STOP" ] && { STATUS=85; break; }
     [ -n "$LOST" ] || { say "nothing was lost: another try would end in the same way"; break; }
     [ $((SECONDS - began)) -gt 600 ] && losses=0    # the last one is long ago
-    [ $((losses += 1)) -gt 5 ] && { say "that was the fifth time in a row"; break; }
+    [ $((losses += 1)) -gt 5 ] && { say "that was the sixth time in a row: given up"; break; }
     say "Ray or the driver was lost; what was finished is saved. Once more"
     sleep $((2 * losses - 2))
 done
