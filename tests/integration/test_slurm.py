@@ -158,7 +158,7 @@ def open_to_the_network(lab: Lab, machine: str) -> list[str]:
 def test_another_machine_takes_over_what_is_left(lab: Lab) -> None:
     """A learning scan on a heterogeneous allocation: CPUs here, a GPU there. Another job for the same run directory is
     refused; the driver is killed, a node's Ray is killed, then the job is cancelled, and a new one goes on."""
-    scan = Scan(lab, "cancelled", points=480, method=LEARNING)
+    scan = Scan(lab, "cancelled", points=420, method=LEARNING)
     job = scan.submit("--nodes=1", "--nodelist=n1", "--cpus-per-task=2", ":", "--nodes=1", "--gres=gpu:1", "--exclusive")
     scan.slow(True)
     scan.wait_for(5, "n1")
@@ -171,7 +171,7 @@ def test_another_machine_takes_over_what_is_left(lab: Lab) -> None:
     faults = [kill(lab, "n1", "raydnnr.run")]
     scan.wait_for(len(scan.diary()) + 5, "n3")
     faults.append(kill(lab, "n3", "raylet/raylet"))
-    scan.wait_for(len(scan.diary()) + 40)
+    scan.wait_for(len(scan.diary()) + 15)
     cancelled = job.cancel("n1", "n3")
     faults.append((cancelled, time.time()))  # evaluators that are cut off go on for a moment
     done = len(scan.diary())
@@ -180,8 +180,8 @@ def test_another_machine_takes_over_what_is_left(lab: Lab) -> None:
     again = scan.submit("--nodes=1", "--nodelist=n2", "--cpus-per-task=2")
     summary = again.end()
 
-    assert 100 < done < 480
-    assert summary["evaluations"] == 480 and summary["iterations"] == 7
+    assert 100 < done < 420
+    assert summary["evaluations"] == 420 and summary["iterations"] == 6
     scan.check(*faults)
     nothing_left(lab, scan, machines=["n1", "n2", "n3"])
 
