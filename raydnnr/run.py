@@ -226,10 +226,12 @@ def _result(plan: Plan, store: Store, reason: StopReason) -> Result:
 def _signals() -> Iterator[Callable[[], str | None]]:
     """Turn SIGINT, SIGTERM and SIGUSR1 into a request to stop; a second SIGINT aborts.
 
-    Installed after Ray is up: Ray replaces what it finds.
+    Installed after Ray is up: Ray replaces what it finds. In a batch job the end of the script that started us is such
+    a request, too: Slurm ends the nodes of a job whose script was killed, but may not find its driver.
     """
     received: list[str] = []
     said: list[str] = []
+    script = os.getppid() if "RAYDNNR_JOB" in os.environ else 0
 
     def note(number: int, frame: FrameType | None) -> None:
         name = signal.Signals(number).name
@@ -238,6 +240,8 @@ def _signals() -> Iterator[Callable[[], str | None]]:
         received.append(name)  # no more than that: the handler may have come into the middle of a print
 
     def interrupted() -> str | None:
+        if script and not received and os.getppid() != script:
+            received.append("end of the job's script")
         if received and not said:
             said.append(received[0])
             say(f"{received[0]}: saving; Ctrl-C now aborts at once")

@@ -49,19 +49,16 @@ ARGUMENTS=("${@//%a/${SLURM_ARRAY_TASK_ID:-0}}")
 cd "${SLURM_SUBMIT_DIR:-.}" || exit 1
 umask 077
 JOB_DIR=$PWD/.raydnnr-job-$SLURM_JOB_ID
+is_over() { # whether Slurm says so; not whether it says nothing because it is too busy
+    local said
+    said=$(squeue -h -j "$1" 2>&1) && [ -z "$said" ] || [[ $said == *"Invalid job id"* ]]
+}
 for old in .raydnnr-job-*; do    # of jobs that were killed
-    [ -d "$old" ] && [ ! -e "$old/kept" ] && [ -O "$old" ] && ! squeue -h -j "${old##*-}" 2>/dev/null | grep -q . \
-        && rm -rf "$old"
+    [ -d "$old" ] && [ ! -e "$old/kept" ] && [ -O "$old" ] && is_over "${old##*-}" && rm -rf "$old"
 done
-export RAYDNNR_JOB=$SLURM_JOB_ID RAYDNNR_NODES=0
-for ((k = 0; k < ${SLURM_HET_SIZE:-1}; k++)); do
-    n=SLURM_JOB_NUM_NODES${SLURM_HET_SIZE:+_HET_GROUP_$k}
-    RAYDNNR_NODES=$((RAYDNNR_NODES + ${!n:-1}))
-done
+export RAYDNNR_JOB=$SLURM_JOB_ID
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$JOB_DIR/token
-unset RAY_AUTH_TOKEN RAY_ADDRESS RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER
-# on a single machine Ray listens on the loopback only (raydnnr/cluster/environment.py)
-[ "$RAYDNNR_NODES" = 1 ] && export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
+unset RAY_AUTH_TOKEN RAY_ADDRESS
 
 # ---- signals: whoever waits is woken, the driver is told
 DRIVER='' NODES='' INTERRUPTED='' STOP='' REQUEUE=''
@@ -81,37 +78,102 @@ ended() { # the status of a child, however many signals come in between
 }
 
 # ---- Ray, one per node
+SILENT=() PARTS=''
+count_nodes() { # which the job has now, and which answer: for srun, by parts of a heterogeneous job, and for Ray
+    local k=0 n total=0 part list
+    PARTS=
+    while read -r _ list; do
+        n=$(scontrol show hostnames "$list" | grep -cvxF "$(printf '%s\n' "${SILENT[@]:--}")")
+        part=${SLURM_HET_SIZE:+_HET_GROUP_$k}
+        export "SLURM_NNODES$part=$n" "SLURM_JOB_NUM_NODES$part=$n"
+        [ "$n" -gt 0 ] && PARTS=$PARTS${PARTS:+,}$k
+        k=$((k + 1)) total=$((total + n))
+    done < <(squeue -h -j "$SLURM_JOB_ID" -o '%i %N' 2>/dev/null | sort -t+ -k2n)
+    export RAYDNNR_NODES=$total
+    # on a single machine Ray listens on the loopback only (raydnnr/cluster/environment.py)
+    unset RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER
+    [ "$total" = 1 ] && export RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0
+}
+
+on_every_node() { # OUTPUT COMMAND...: a step of one task per node, with all that the job has there
+    local output=$1 options=()
+    shift
+    [ -n "${SLURM_HET_SIZE:-}" ] && options=("--het-group=$PARTS")
+    [ ${#SILENT[@]} -gt 0 ] && options+=("--exclude=$(IFS=,; echo "${SILENT[*]}")")
+    # of the batch step, and not true of ours
+    unset "${!SLURM_NTASKS@}" "${!SLURM_NPROCS@}" "${!SLURM_TASKS_PER_NODE@}" "${!SLURM_MEM_PER@}" "${!SLURM_CPU_BIND@}"
+    exec srun "${options[@]}" --ntasks-per-node=1 --whole --overlap --mem=0 --cpu-bind=none --no-kill \
+        --kill-on-bad-exit=0 --wait=0 --output="$output" "$@" 2>> "$JOB_DIR/srun.log"
+}
+
+find_silent() { # nodes on which Slurm could start nothing, for which it ended the whole step; whether there are any
+    local node found=1
+    cat "$JOB_DIR/srun.log"
+    for node in $(sed -n 's/.*Task launch for .* failed on node \([^:]*\):.*/\1/p' "$JOB_DIR/srun.log" | sort -u); do
+        say "node $node does not answer: the job goes on without it"
+        SILENT+=("$node") found=0
+    done
+    : > "$JOB_DIR/srun.log"
+    return "$found"
+}
+
 start_nodes() {
-    rm -rf "$JOB_DIR" && mkdir "$JOB_DIR" || exit 1
+    rm -rf "$JOB_DIR" && mkdir "$JOB_DIR" && touch "$JOB_DIR/srun.log" || exit 1
     head -c 32 /dev/urandom | od -An -tx1 | tr -d ' \n' > "$JOB_DIR/token"
-    local groups=()
-    [ -n "${SLURM_HET_SIZE:-}" ] && groups=("--het-group=0-$((SLURM_HET_SIZE - 1))")
-    (
-        # of the batch step, and no longer true of ours: one task per node, with all the job has there
-        unset "${!SLURM_NTASKS@}" "${!SLURM_NPROCS@}" "${!SLURM_TASKS_PER_NODE@}" "${!SLURM_MEM_PER@}" "${!SLURM_CPU_BIND@}"
-        exec srun "${groups[@]}" --ntasks-per-node=1 --whole --overlap --mem=0 --cpu-bind=none --no-kill \
-            --kill-on-bad-exit=0 --wait=0 --output="$JOB_DIR/node-%N.log" \
-            bash -c "$NODE" node "${SLURMD_NODENAME:-$(hostname)}" "$JOB_DIR" "${PYTHON[@]}"
-    ) &
+    (on_every_node "$JOB_DIR/node-%N.log" bash -c "$NODE" node "${SLURMD_NODENAME:-$(hostname)}" "$JOB_DIR" "${PYTHON[@]}") &
     NODES=$!
 }
 NODE='
 head=$1 job_dir=$2; shift 2
+trap : TERM INT USR1    # Python is told, too, and waited for
 options=(--cpus "${SLURM_CPUS_ON_NODE:-$(nproc)}" --gpus "${SLURM_GPUS_ON_NODE:-0}")
-[ "${SLURMD_NODENAME:-$(hostname)}" = "$head" ] && options+=(--head)
 if [ "$RAYDNNR_NODES" = 1 ]; then
     options+=(--address 127.0.0.1)
 elif [ -n "${RAYDNNR_INTERFACE:-}" ]; then
     options+=(--address "$(ip -4 -o addr show "$RAYDNNR_INTERFACE" | sed "s/.* inet \([0-9.]*\).*/\1/;q")")
 fi
-exec "$@" -m raydnnr.cluster.node "$job_dir" "${options[@]}"
+if [ "${SLURMD_NODENAME:-$(hostname)}" = "$head" ]; then
+    "$@" -m raydnnr.cluster.node "$job_dir" --head "${options[@]}"
+    status=$?
+    echo "$status" > "$job_dir/head-ended"
+    exit "$status"
+fi
+secret=$(cat "$job_dir/token")
+over() { [ -e "$job_dir/end" ] || [ "$(cat "$job_dir/token" 2>/dev/null)" != "$secret" ]; }
+while "$@" -m raydnnr.cluster.node "$job_dir" "${options[@]}"
+    status=$?
+    ! over && { [ "$status" -gt 128 ] || [ "$status" = 69 ]; }; do    # it was killed, or the head is gone: once more
+    if [ "$status" = 69 ]; then
+        nodes=$(squeue -h -j "$RAYDNNR_JOB" -o %N | paste -sd,)
+        [ -n "$nodes" ] && ! scontrol show hostnames "$nodes" | grep -qxF "$head" &&
+            echo "$head is lost, and the driver with it: requeue" && scontrol requeue "$RAYDNNR_JOB"
+    fi
+    sleep 1
+done
+exit "$status"
 '
 
-stop_nodes() {
+ends_within() { # SECONDS PID
+    for _ in $(seq $(($1 * 10))); do kill -0 "$2" 2>/dev/null || return 0; sleep 0.1; done
+    return 1
+}
+
+end_step() { # SECONDS PID: wait for a step to end; then end it the hard way, and let Slurm worry about dead nodes
+    ends_within "$1" "$2" || kill -TERM "$2" 2>/dev/null
+    ends_within 5 "$2" || kill -KILL "$2" 2>/dev/null
+    wait "$2" 2>/dev/null
+}
+
+stop_nodes() { # and remove what is left of those that were killed
     touch "$JOB_DIR/end"
-    for _ in $(seq 100); do kill -0 "$NODES" 2>/dev/null || break; sleep 0.1; done
-    kill -TERM "$NODES" 2>/dev/null    # ends the step the hard way
-    wait "$NODES" 2>/dev/null
+    end_step 10 "$NODES"
+    find_silent
+    for _ in 1 2 3; do
+        count_nodes
+        (on_every_node "$JOB_DIR/sweep-%N.log" "${PYTHON[@]}" -m raydnnr.cluster.node "$JOB_DIR" --sweep) &
+        end_step 30 "$!"
+        find_silent || break
+    done
 }
 
 ray_is_up() {
@@ -119,27 +181,38 @@ ray_is_up() {
     until [ -s "$JOB_DIR/address" ]; do
         [ -n "$STOP" ] && return 1
         [ -s "$JOB_DIR/problem" ] && { say "$(cat "$JOB_DIR/problem")"; return 1; }
-        kill -0 "$NODES" 2>/dev/null || { say "srun ended before Ray was up"; return 1; }
+        if [ -s "$JOB_DIR/head-ended" ] || ! kill -0 "$NODES" 2>/dev/null; then
+            say "the first node ended before Ray was up"
+            return 1
+        fi
         sleep 0.2
     done
     UP=1
 }
 
+ray_answers() { (exec 3<> "/dev/tcp/${RAYDNNR_ADDRESS%:*}/${RAYDNNR_ADDRESS##*:}") 2>/dev/null; }
+
 lost() { # whether something has ended what would have gone on: then another try may help
-    [ "$STATUS" -gt 128 ] && return 0                       # the driver was killed
-    [ -n "$UP" ] && { [ -s "$JOB_DIR/problem" ] || ! kill -0 "$NODES" 2>/dev/null; }    # or Ray under it
+    if [ -n "$UP" ]; then
+        [ "$STATUS" -gt 128 ] || ! ray_answers    # the driver was killed, or Ray under it
+    else
+        case $(cat "$JOB_DIR/head-ended" 2>/dev/null) in
+            [1-9] | [1-9][0-9] | 1[01][0-9] | 12[0-8]) return 1 ;;    # the first node ended by itself, with an error
+        esac
+    fi
 }
 
 announce() {
     local port
     port=$(cat "$JOB_DIR/dashboard")
-    say "Ray is up on $(hostname), nodes: ${SLURM_JOB_NODELIST:-}. Dashboard, from your own machine:"
+    say "Ray is up on $(hostname), nodes: $RAYDNNR_NODES. Dashboard, from your own machine:"
     say "    ssh -N -L 8265:127.0.0.1:$port -J LOGIN_NODE $(hostname)     then http://127.0.0.1:8265"
     say "    its token is in $JOB_DIR/token"
 }
 
 # ---- the scan, again if Ray is lost under it
 attempt() {
+    count_nodes
     start_nodes
     if ray_is_up; then
         export RAYDNNR_ADDRESS
@@ -160,16 +233,20 @@ attempt() {
     if [ "$STATUS" = 1 ]; then tail -n 3 "$JOB_DIR"/node-*.log; fi
 }
 
-say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}, on $RAYDNNR_NODES nodes: ${ARGUMENTS[*]}"
-for try in 0 1 2 3 4 5; do
+say "job $SLURM_JOB_ID, restart ${SLURM_RESTART_COUNT:-0}, on ${SLURM_JOB_NODELIST:-}: ${ARGUMENTS[*]}"
+losses=0
+for ((try = 0; ; try++)); do
     export RAYDNNR_TRY=${SLURM_RESTART_COUNT:-0}.$try
+    began=$SECONDS
     attempt
     say "ended with status $STATUS"
     case $STATUS in 0 | 3 | 85 | 130) break ;; esac
     [ -n "$STOP" ] && { STATUS=85; break; }
     [ -n "$LOST" ] || { say "nothing was lost: another try would end in the same way"; break; }
+    [ $((SECONDS - began)) -gt 600 ] && losses=0    # the last one is long ago
+    [ $((losses += 1)) -gt 5 ] && { say "that was the sixth time in a row: given up"; break; }
     say "Ray or the driver was lost; what was finished is saved. Once more"
-    sleep $((2 * try))
+    sleep $((2 * losses - 2))
 done
 
 case $STATUS in

@@ -7,13 +7,14 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import ray
+from ray.exceptions import RayError
 
 from raydnnr.cluster.environment import expected_nodes, resolve
 from raydnnr.cluster.patience import shut_down
@@ -33,10 +34,12 @@ NODES_S = 30.0  # how long nodes are waited for that have not joined yet
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray that is up, and what the trainer may ask for. ``n_slots``: physics slots on all nodes; None: all CPUs."""
+    """A Ray that is up. ``n_slots``: physics slots on all nodes; None: all CPUs. ``gpus_for_trainer``: None: one, if
+    there is one.
+    """
 
     n_slots: int | None
-    gpus_for_trainer: float
+    gpus_for_trainer: float | None
     dashboard_url: str
 
     def layout(self) -> dict[str, int]:
@@ -49,8 +52,11 @@ class Cluster:
         return RayPool(plan, self.layout)
 
     def trainer(self, plan: Plan, surrogate_dir: Path) -> RemoteTrainer:
-        """The trainer, on a GPU where there is one."""
-        return RemoteTrainer(plan, surrogate_dir, self.gpus_for_trainer)
+        """The trainer, on a GPU where there is one: of a node that has not joined yet, perhaps."""
+        wanted = 1.0 if self.gpus_for_trainer is None else self.gpus_for_trainer
+        if wanted:
+            _wait_for_nodes(expected_nodes(), or_else=_gpus)
+        return RemoteTrainer(plan, surrogate_dir, min(wanted, _gpus()))  # or it would wait for one for ever
 
 
 @contextmanager
@@ -84,15 +90,19 @@ def _join(address: str) -> str:
         raise ConfigError("cluster.address: 'auto' can join another user's Ray; give host:port, or 'auto-local'")
     try:
         return str(ray.init(address=address, log_to_driver=False, configure_logging=False).dashboard_url)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"cluster.address: no Ray answers at {address!r} ({error}); is the job that starts it "
+    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        raise ConfigError(f"cluster.address: no Ray lets us in at {address!r} ({error}); is the job that starts it "
                           "running, and RAY_AUTH_TOKEN_PATH its token?") from error
 
 
-def _wait_for_nodes(n_nodes: int) -> None:
+def _wait_for_nodes(n_nodes: int, or_else: Callable[[], object] = lambda: False) -> None:
     deadline = time.monotonic() + NODES_S
-    while sum(node["Alive"] for node in ray.nodes()) < n_nodes and time.monotonic() < deadline:
+    while sum(node["Alive"] for node in ray.nodes()) < n_nodes and not or_else() and time.monotonic() < deadline:
         time.sleep(0.2)
+
+
+def _gpus() -> float:
+    return float(ray.cluster_resources().get("GPU", 0.0))
 
 
 @contextmanager
@@ -157,10 +167,7 @@ def _ray_processes() -> list[psutil.Process]:
 
 
 def _describe(settings: ClusterSettings, url: str) -> Cluster:
-    """The trainer's share of a GPU is none where there is none, so that it never waits for one."""
-    gpus = float(ray.cluster_resources().get("GPU", 0.0))
-    wanted = 1.0 if settings.gpus_for_trainer is None else settings.gpus_for_trainer
-    cluster = Cluster(settings.slots, min(wanted, gpus), url)
+    cluster = Cluster(settings.slots, settings.gpus_for_trainer, url)
     if not cluster.layout():
         raise RaydnnrError("the Ray cluster has no node with a CPU; see its dashboard")
     return cluster

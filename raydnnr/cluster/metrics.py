@@ -18,6 +18,7 @@ PERIOD_S = 1.0
 GAUGES = {
     "good_points": "Points below the threshold",
     "hit_rate": "Share of good points among the evaluations since the last minute began",
+    "coverage": "Estimated share of the good region that the good points cover",
     "best_nll": "Lowest negative log-likelihood so far",
     "iterations": "Active-learning iterations finished",
     "slots": "Physics slots on all nodes",
@@ -62,8 +63,8 @@ class Metrics:
         self._count(summary, pool)
         values = {
             "good_points": summary.good, "hit_rate": self._hit_rate(now, summary), "best_nll": summary.best_nll,
-            "iterations": summary.iterations, "slots": pool.n_slots, "slots_busy": pool.busy,
-            "queue_length": pool.queued, "pending_points": summary.pending,
+            "coverage": summary.survey.coverage.share, "iterations": summary.iterations, "slots": pool.n_slots,
+            "slots_busy": pool.busy, "queue_length": pool.queued, "pending_points": summary.pending,
             "seconds_per_point": pool.seconds_per_point, "driver_lag_seconds": self._lag,
         }
         if report:

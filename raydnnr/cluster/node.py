@@ -3,7 +3,7 @@
 The nodes find each other through files in a folder that all of them see (`JobFolder`). A node makes a private,
 node-local temporary directory, takes a block of free ports, starts ``ray start --block``, starts it again if it dies,
 and removes every process and file of it in the end: by itself on SIGTERM, by its guard if it was killed, or, where the
-guard was killed too, by the next node of the same user on that machine.
+guard was killed too, by ``--sweep``, with which a job ends on every machine, or by the same user's next node there.
 """
 
 from __future__ import annotations
@@ -40,12 +40,19 @@ LEAST_STORE_BYTES = 80 << 20  # Ray's own minimum is 75 MiB
 FIRST_PORT, BLOCK, N_BLOCKS = 20_000, 400, 31  # below 32768, where the system takes ports from
 NAMED = 20  # ports of a block that have names; the others are for workers
 START_TRIES = 5
-HEAD_TIMEOUT_S = 300.0
+HEAD_TIMEOUT_S = 300.0  # for the head to come up
+HEAD_GONE_S = 30.0  # ... and to be reached again, where it was up
+NO_HEAD = 69  # exit status: there is no head to join, and it is not known why
+LAST_S = 10.0  # for a node to end by itself, before what is left of it is removed
 STOP_S = 5.0  # for Ray to end by itself
 AGENT_S = 20.0  # a raylet that lived this long has found its agent, whatever that leaves on the disk
 SETTLED_S = 60.0  # a Ray that lived this long had not failed to start
 HEAD_OPTIONS = ["--head", "--dashboard-host=127.0.0.1", "--include-dashboard=true", "--no-monitor"]
 LOGS = ("raylet.*", "gcs_server.*", "dashboard.*", "dashboard_agent.*", "runtime_env_agent.*")
+
+
+class NoHead(RaydnnrError):
+    """The head node has not come up, is gone, or cannot be reached."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,24 @@ def sweep(base: Path) -> list[Path]:
     return swept
 
 
+def end_job(base: Path, name: str) -> None:
+    """Wait for a job's nodes on this machine to end, then end and remove what they, or dead ones, have left.
+
+    Args:
+        base: Of the temporary directories.
+        name: Of the job, which theirs begin with.
+    """
+    def left() -> list[Path]:
+        sweep(base)
+        return list(base.glob(f"{STEM}{os.getuid()}-{name}-*"))
+
+    deadline = time.monotonic() + LAST_S
+    while left() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    if late := left():
+        finish(set(), {str(path) for path in late}, {})
+
+
 def own_address(towards: str = "") -> str:
     """This machine's address as other nodes see it: the one that leads to ``towards``, else the one of its name.
 
@@ -229,7 +254,7 @@ class Node:
         failures = 0
         while not self._stopping and failures < START_TRIES:
             started = time.monotonic()
-            address = self._start(seed=int(os.environ.get("RAYDNNR_JOB", "0")) + failures)
+            address = self._start(seed=int(_job()) + failures)
             settled = self._wait(address)
             if self._stopping:
                 break
@@ -292,10 +317,13 @@ class Node:
 
     def _wait_for_head(self) -> str:
         """The head's address, once it can be reached: not before a network that was cut is healed."""
-        deadline = time.monotonic() + HEAD_TIMEOUT_S
+        patience_s = HEAD_GONE_S if self._ray else HEAD_TIMEOUT_S
+        deadline = time.monotonic() + patience_s
         while not ((address := self._job.heard("address")) and _answers(address)):
-            if self._stopping or self._job.asked_to_end() or time.monotonic() > deadline:
-                raise RaydnnrError(f"no head node after {HEAD_TIMEOUT_S:.0f} s; see the logs in {self._job.path}")
+            if self._stopping or self._job.asked_to_end():
+                raise NoHead(f"the job ended before this node, {socket.gethostname()}, had joined it")
+            if time.monotonic() > deadline:
+                raise NoHead(f"no head node after {patience_s:.0f} s; see the logs in {self._job.path}")
             time.sleep(0.5)
         return address
 
@@ -373,22 +401,26 @@ def _host(address: str) -> str:
 def _base() -> Path:
     """Where temporary directories go: ``RAYDNNR_TMP``, unless its path is too long for sockets."""
     base = Path(os.environ.get("RAYDNNR_TMP", "/tmp"))
-    name = f"{STEM}{os.getuid()}-{_name()}"
+    name = f"{STEM}{os.getuid()}-{_job()}-{_try()}"
     if len(str(base / name / "r")) <= MAX_FOLDER:
         return base
     print(f"RAYDNNR_TMP={base} is too long for Ray's sockets: /tmp is used", file=sys.stderr)
     return Path("/tmp")
 
 
-def _name() -> str:
-    return os.environ.get("RAYDNNR_JOB", "0") + "-" + os.environ.get("RAYDNNR_TRY", "0.0")
+def _job() -> str:
+    return os.environ.get("RAYDNNR_JOB", "0")
+
+
+def _try() -> str:
+    return os.environ.get("RAYDNNR_TRY", "0.0")
 
 
 @contextlib.contextmanager
 def _temporary_folder() -> Iterator[TemporaryFolder]:
     """The node's own; before and after it, what evaluators left that were killed with their guards goes, too."""
     _sweep_scratch()
-    folder = TemporaryFolder(_base(), _name())
+    folder = TemporaryFolder(_base(), f"{_job()}-{_try()}")
     try:
         yield folder
     finally:
@@ -405,11 +437,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The command; its exit status."""
     p = argparse.ArgumentParser(prog="python -m raydnnr.cluster.node", description="One node of a job's Ray.")
     p.add_argument("job_dir", metavar="JOB_DIR", type=Path, help="a folder that all nodes of the job see")
-    p.add_argument("--head", action="store_true", help="the node of the driver")
-    p.add_argument("--cpus", type=int, required=True, help="CPUs of this node that are the job's")
+    todo = p.add_mutually_exclusive_group(required=True)
+    todo.add_argument("--cpus", type=int, help="start Ray with so many CPUs, which are the job's on this node")
+    todo.add_argument("--sweep", action="store_true", help="start nothing: remove what nodes of the job have left")
+    p.add_argument("--head", action="store_true", help="this is the node of the driver")
     p.add_argument("--gpus", type=int, default=0, help="its GPUs")
     p.add_argument("--address", default="", help="this node's, as the others see it (default: found out)")
     a = p.parse_args(argv)
+    if a.sweep:
+        end_job(_base(), _job())
+        _sweep_scratch()
+        return 0
     with _temporary_folder() as folder:
         node = Node(JobFolder(a.job_dir.absolute()), a.head, [f"--num-cpus={a.cpus}", f"--num-gpus={a.gpus}"], folder,
                     a.address)
@@ -422,7 +460,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"error: {error}", file=sys.stderr)
             if a.head:
                 JobFolder(a.job_dir.absolute()).tell("problem", str(error))
-            return 1
+            return NO_HEAD if isinstance(error, NoHead) else 1
 
 
 if __name__ == "__main__":

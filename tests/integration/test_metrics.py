@@ -92,6 +92,8 @@ def status(folder: Path) -> dict[str, Any]:
 def test_grafana_asks_for_every_metric_and_no_other() -> None:
     asked = {name.removesuffix("_total") for query in QUERIES for name in re.findall(r"ray_raydnnr_(\w+)", query)}
     assert asked == {*GAUGES, "evaluations", "workers_lost", "tool_seconds"}
+    assert asked >= {"good_points", "hit_rate", "slots_busy", "queue_length", "training_seconds", "training_loss", "best_nll",
+                     "coverage", "driver_lag_seconds"}
 
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed (apt-get install prometheus)")

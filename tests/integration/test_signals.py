@@ -106,6 +106,22 @@ def test_a_signal_saves_and_the_same_command_goes_on(tmp_path: Path, number: sig
     assert 200 <= len(text.splitlines()) <= 204
 
 
+def test_a_driver_whose_job_script_was_killed_saves_and_lets_the_run_directory_go(tmp_path: Path) -> None:
+    """The next job comes soon; without Slurm's control groups nobody ends the driver of the one before."""
+    start(tmp_path, "--check").communicate(timeout=60)  # writes the files
+    script = subprocess.Popen(["bash", "-c", f"{sys.executable} -m raydnnr.run scan.toml --inline & wait"], cwd=tmp_path,
+                              env={**os.environ, "DIARY": str(tmp_path / "diary"), "RAYDNNR_JOB": "7"},
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(tmp_path, 20)
+    processes = offspring(script)
+    script.kill()
+    script.wait()
+    assert gone(processes, 15)
+    status = json.loads((tmp_path / "runs" / "slow" / "status.json").read_text())
+    assert status["state"] == "stopped" and "end of the job's script" in status["reason"]
+    assert not (tmp_path / "runs" / "slow" / "driver.json").exists()
+
+
 @pytest.mark.parametrize("after", [5, 37, 90])
 def test_a_killed_driver_loses_less_than_a_second(tmp_path: Path, after: int) -> None:
     driver = start(tmp_path, "--inline")

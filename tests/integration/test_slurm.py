@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import time
@@ -46,12 +47,13 @@ except Exception as error:
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     assert not missing(), missing()
-    with Lab([Machine("n1"), Machine("n2"), Machine("n3", gpus=1), Machine("n4", shm="64m")]) as lab:
+    with Lab([Machine("n1"), Machine("n2"), Machine("n3", gpus=1), Machine("n4", shm="64m"), Machine("n5"), Machine("n6")]) as lab:
         yield lab
 
 
 def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
-    """Three nodes; one is switched off; SIGUSR1 saves and requeues; after the restart the node is back, but broken."""
+    """Three nodes; one is switched off; SIGUSR1 saves and requeues; after the restart the node is back, but broken, and
+    on another one everything is killed that would have cleaned up."""
     scan = Scan(lab, "coming-and-going", points=450)
     job = scan.submit("--nodes=3", "--exclusive", "--nodelist=n1,n2,n3")
     for name in ("n1", "n2", "n3"):
@@ -70,18 +72,30 @@ def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
     time.sleep(5)  # what Slurm still has to say to n3 about the job's first run would end the second one there
     job.start_now()
     scan.wait_for_word("n3 is avoided")
+    deserted, _ = kill(lab, "n2", "raydnnr.cluster.node", "guard.py")  # only the sweep in the end finds what is left
     scan.slow(False)
     summary = job.end()
     lab.run("n3", "rm", "/tmp/bad-mount")
 
     assert job.restarts == 1
     assert summary["evaluations"] == 450 and summary["reason"].startswith("max_evaluations")
-    scan.check((killed, killed))
+    scan.check((killed, killed), (deserted, deserted + 30))
     assert "requeue" in scan.output() and "SIGUSR1" in scan.output()
     nothing_left(lab, scan)
 
 
-def test_two_jobs_of_two_users_on_one_machine(lab: Lab) -> None:
+@pytest.fixture(scope="module")
+def headless(lab: Lab) -> tuple[Job, float]:
+    """A job whose first machine, with its script and its driver, was switched off, and when."""
+    scan = Scan(lab, "headless", points=200)
+    job = scan.submit("--nodes=2", "--exclusive", "--nodelist=n5,n6")
+    scan.slow(True)
+    scan.wait_for(5, "n6")
+    lab.kill("n5")
+    return job, time.time()
+
+
+def test_two_jobs_of_two_users_on_one_machine(lab: Lab, headless: tuple[Job, float]) -> None:
     """With programs for physics that take more room than 64 MB of /dev/shm have, a stale token in the home folder,
     temporary directories on paths that are too long; and a third user who looks around."""
     scans = [Scan(lab, name, points=150, program=True, scratch="40M", user=name) for name in ("daemon", "mail")]
@@ -112,7 +126,7 @@ def test_two_jobs_of_two_users_on_one_machine(lab: Lab) -> None:
     assert tokens[0] != tokens[1]
     assert not readable and not reachable
     lab.run("n4", "rmdir", "-p", far_away["TMPDIR"], check=False)
-    nothing_left(lab, *scans)
+    nothing_left(lab, *scans, machines=["n4"])
 
 
 def look_around(lab: Lab, scan: Scan, job: Job, mode: str, token: str) -> list[str]:
@@ -142,25 +156,47 @@ def open_to_the_network(lab: Lab, machine: str) -> list[str]:
 
 
 def test_another_machine_takes_over_what_is_left(lab: Lab) -> None:
-    """A learning scan on a heterogeneous allocation: CPUs here, a GPU there. The driver is killed, a node's Ray is
-    killed, then the job is cancelled, and a new one goes on."""
-    scan = Scan(lab, "cancelled", points=300, method=LEARNING)
+    """A learning scan on a heterogeneous allocation: CPUs here, a GPU there. Another job for the same run directory is
+    refused; the driver is killed, a node's Ray is killed, then the job is cancelled, and a new one goes on."""
+    scan = Scan(lab, "cancelled", points=420, method=LEARNING)
     job = scan.submit("--nodes=1", "--nodelist=n1", "--cpus-per-task=2", ":", "--nodes=1", "--gres=gpu:1", "--exclusive")
-    scan.wait_for(10, "n1")
+    scan.slow(True)
+    scan.wait_for(5, "n1")
+    second = scan.submit("--nodes=1", "--nodelist=n2", "--cpus-per-task=2")
+    lab.wait_until(lambda: any("TrainerActor" in args for args in lab.processes("n3").values()), "the trainer on the GPU's node", 60)
+    second.wait_for("FAILED")
+    assert second.exit_status == 2 and "a driver works in it" in scan.output()
+    scan.slow(False)
+    scan.wait_for(len(scan.diary()) + 10)
     faults = [kill(lab, "n1", "raydnnr.run")]
     scan.wait_for(len(scan.diary()) + 5, "n3")
     faults.append(kill(lab, "n3", "raylet/raylet"))
-    scan.wait_for(len(scan.diary()) + 40)
-    cancelled = job.cancel()
+    scan.wait_for(len(scan.diary()) + 15)
+    cancelled = job.cancel("n1", "n3")
     faults.append((cancelled, time.time()))  # evaluators that are cut off go on for a moment
     done = len(scan.diary())
+    status = scan.run_dir / "status.json"
+    assert json.loads(status.read_text())["state"] == "stopped" and status.stat().st_mtime < cancelled + 20
     again = scan.submit("--nodes=1", "--nodelist=n2", "--cpus-per-task=2")
     summary = again.end()
 
-    assert 100 < done < 300
-    assert summary["evaluations"] == 300 and summary["iterations"] == 4
+    assert 100 < done < 420
+    assert summary["evaluations"] == 420 and summary["iterations"] == 6
     scan.check(*faults)
-    nothing_left(lab, scan)
+    nothing_left(lab, scan, machines=["n1", "n2", "n3"])
+
+
+def test_the_machine_of_the_driver_is_lost(lab: Lab, headless: tuple[Job, float]) -> None:
+    """Slurm lets such a job live. The nodes that are left requeue it, and it goes on."""
+    job, killed = headless
+    lab.wait_until(lambda: job.restarts == 1, job.scan.output, 300)
+    lab.boot("n5")
+    lab.wait_until_idle("n5", "n6")
+    job.start_now()
+    job.scan.slow(False)
+    assert job.end()["evaluations"] == 200
+    job.scan.check((killed, time.time()))
+    nothing_left(lab, job.scan)
 
 
 def test_the_lab_is_as_safe_as_it_looks(lab: Lab) -> None:

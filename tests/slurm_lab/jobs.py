@@ -201,6 +201,11 @@ class Job:
         """How often it was requeued."""
         return int(self._field("Restarts"))
 
+    @property
+    def exit_status(self) -> int:
+        """Of its script."""
+        return int(self._field("ExitCode").partition(":")[0])
+
     def wait_for(self, state: str, within_s: float = 300.0) -> None:
         """Wait for a state."""
         self.scan.lab.wait_until(lambda: self.state == state, lambda: f"job {self.id} to be {state}, not {self.state}\n{self.scan.output()}",
@@ -219,12 +224,12 @@ class Job:
         """As Slurm does before the time limit (``--signal=B:NAME@...``)."""
         self.scan.lab.run("login", "scancel", "--batch", f"--signal={name}", self.id)
 
-    def cancel(self) -> float:
+    def cancel(self, *machines: str) -> float:
         """``scancel``; when. Returns when the job is gone from its nodes."""
         now = time.time()
         lab = self.scan.lab
         lab.run("login", "scancel", self.id)
-        lab.wait_until(lambda: not any(lab.processes(name) for name in lab.machines), "the nodes to be empty", 90)
+        lab.wait_until(lambda: not any(lab.processes(name) for name in machines), "the nodes to be empty", 90)
         return now
 
     def requeued(self, before: int) -> None:
@@ -268,9 +273,10 @@ def nothing_left(lab: Lab, *scans: Scan, machines: Iterable[str] = ()) -> None:
         raise AssertionError(f"left behind: {left()}") from None
 
 
-def kill(lab: Lab, machine: str, program: str) -> tuple[float, float]:
-    """SIGKILL for a program; when."""
-    found = [pid for pid, args in lab.processes(machine).items() if program in args and "srun" not in args]
+def kill(lab: Lab, machine: str, *programs: str) -> tuple[float, float]:
+    """SIGKILL for programs; when."""
+    found = [pid for pid, args in lab.processes(machine).items()
+             if any(program in args for program in programs) and "srun" not in args]
     assert found, lab.processes(machine)
     lab.run(machine, "kill", "-KILL", *map(str, found))
     return time.time(), time.time()

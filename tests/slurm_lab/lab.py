@@ -235,14 +235,15 @@ class Lab:
             self._slurmd(name)
         self.wait_until_idle()
 
-    def wait_until_idle(self) -> None:
-        """Wait until all nodes are up and free.
+    def wait_until_idle(self, *machines: str) -> None:
+        """Wait until nodes are up and free; all of them by default.
 
         Raises:
             AssertionError: They are not.
         """
-        self.wait_until(lambda: self.run("login", "sinfo", "-h", "-t", "idle", "-o", "%D").strip()
-                        == str(len(self.machines)), lambda: self.run("login", "sinfo"), 60)
+        names = machines or list(self.machines)
+        self.wait_until(lambda: len(self.run("login", "sinfo", "-h", "-N", "-n", ",".join(names), "-t", "idle", "-o", "%n").split())
+                        == len(names), lambda: self.run("login", "sinfo"), 60)
 
     @staticmethod
     def wait_until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float) -> None:

@@ -93,6 +93,27 @@ def test_a_dead_nodes_directory_and_processes_are_swept(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.parametrize("lives", [False, True], ids=["killed with its guard", "deaf"])
+def test_a_job_ends_with_a_sweep_of_what_its_nodes_have_left(tmp_path, monkeypatch, lives):
+    monkeypatch.setattr(module.slot, "MEMORY", tmp_path / "memory")
+    monkeypatch.setenv("RAYDNNR_TMP", str(tmp_path))
+    monkeypatch.setenv("RAYDNNR_JOB", "7")
+    monkeypatch.setattr(module, "MAX_FOLDER", 200)
+    monkeypatch.setattr(module, "LAST_S", 0.5)
+    (tmp_path / "memory").mkdir()
+    ours, anothers = (TemporaryFolder(tmp_path, name) for name in ("7-0.0", "71-0.0"))
+    processes = [subprocess.Popen([sys.executable, "-c", STARTED], env={**os.environ, **folder.environment},
+                                  stdout=subprocess.PIPE) for folder in (ours, anothers)]
+    assert all(process.stdout and process.stdout.readline() for process in processes)
+    if not lives:
+        ours._owner.close()  # and its guard does not know yet
+    assert module.main([str(tmp_path), "--sweep"]) == 0
+    assert processes[0].wait(10) < 0 and not ours.path.exists()
+    assert processes[1].poll() is None and anothers.path.exists()
+    anothers.close()
+    processes[1].wait(10)
+
+
 def test_what_an_evaluator_left_that_was_killed_with_its_guard_goes_before_and_after_a_node(tmp_path, monkeypatch):
     for name in ("node", "memory"):
         (tmp_path / name).mkdir()
@@ -112,6 +133,22 @@ def test_what_an_evaluator_left_that_was_killed_with_its_guard_goes_before_and_a
         assert not left()
         leave()
     assert not left() and not list((tmp_path / "node").iterdir())
+
+
+def test_a_node_without_a_head_says_so_and_ends_in_a_way_of_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("RAYDNNR_TMP", str(tmp_path))
+    monkeypatch.setattr(module, "MAX_FOLDER", 200)
+    monkeypatch.setattr(module, "HEAD_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(module.signal, "signal", lambda number, handler: None)
+    job = tmp_path / "job"
+    job.mkdir()
+    JobFolder(job).tell("token", "secret")
+    assert module.main([str(job), "--cpus", "1"]) == module.NO_HEAD
+    assert "no head node after 0 s" in capsys.readouterr().err
+    JobFolder(job).tell("end", "")
+    assert module.main([str(job), "--cpus", "1"]) == module.NO_HEAD
+    assert "the job ended before this node" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["job"]
 
 
 def test_a_path_that_is_too_long_for_sockets_is_not_used(monkeypatch, capsys):
