@@ -28,7 +28,6 @@ Array = NDArray[np.float64]
 
 N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
-DARING = 0.75  # power of P(good) with which frontier picks
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
@@ -185,9 +184,9 @@ class Region(_Floored):
 class Frontier(_Floored):
     """Where else the good region may be: candidates that do not start from good points, uncertain ones welcome.
 
-    With a power of P(good) below 1, a place far from all good points is worth a try at a low chance; a miss there
-    teaches the surrogate most. While good points are few, it looks at the valleys that points from all over the cube
-    fall into.
+    It picks by the expected gain of coverage: a place far from all good points is worth a try at a low chance, and a
+    miss there teaches the surrogate most. While good points are few, it looks at the valleys that points from all over
+    the cube fall into.
     """
 
     floor: float = 0.08
@@ -202,7 +201,7 @@ class Frontier(_Floored):
         if scene.few_good:
             return by_draws(scene, scene.projected[0], n)
         candidates = np.concatenate([scene.far_cloud[:MAX_FAR], redrawn(scene.parents(MAX_REDRAWN), scene.rng)])
-        chance = (scene.p_good(candidates) + LEAST_CHANCE) ** DARING
+        chance = scene.p_good(candidates) + LEAST_CHANCE
         return candidates[expected_coverage_gain(candidates, chance, scene.known, n)]
 
 
