@@ -266,6 +266,12 @@ ENTRIES = {
   eprint = "1112.4394",
   archivePrefix = "arXiv"
 }""",
+    "Snoek:2014": """@article{Snoek:2014,
+  author = "Snoek, Jasper and Swersky, Kevin and Zemel, Richard S. and Adams, Ryan P.",
+  title = "{Input Warping for Bayesian Optimization of Non-stationary Functions}",
+  eprint = "1402.0929",
+  archivePrefix = "arXiv"
+}""",
     "Hvarfner:2024": """@article{Hvarfner:2024,
   author = "Hvarfner, Carl and Hellsten, Erik Orm and Nardi, Luigi",
   title = "{Vanilla Bayesian Optimization Performs Great in High Dimensions}",
@@ -355,7 +361,7 @@ ENTRIES = {
 
 _ORIGINAL = ("Hammad:2022wpq", "Goodsell:2023iac")  # of the scan that learns: the idea, and its likelihoods
 _NETWORKS = ("Loshchilov:2017", "Paszke:2019")
-_PROCESSES = ("Rasmussen:2006", "Duvenaud:2011", "Hvarfner:2024")
+_PROCESSES = ("Rasmussen:2006", "Duvenaud:2011", "Snoek:2014", "Hvarfner:2024")
 _ENSEMBLE = ("Lakshminarayanan:2016", *_NETWORKS)
 _SURROGATES = {"gaussian_process": _PROCESSES, "ensemble": _ENSEMBLE, "mixed": (*_PROCESSES, *_ENSEMBLE)}
 _SOURCES = {"local": ("Storn:1997",), "evolution": ("Hansen:2016",), "frontier": ("Kandasamy:2017",),

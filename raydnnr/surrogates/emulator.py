@@ -349,12 +349,15 @@ def _process_arrays(key: str, process: GaussianProcess) -> dict[str, Array]:
               "smooth": np.array(lengths.smooth)}
     if lengths.single is not None:
         arrays |= {"single": lengths.single, "share": np.array(lengths.share)}
+    if lengths.turn is not None and lengths.stretch is not None:
+        arrays |= {"turn": lengths.turn, "stretch": lengths.stretch}
     return {f"{key}_{name}": array for name, array in arrays.items()}
 
 
 def _process(arrays: Mapping[str, Array], key: str) -> GaussianProcess:
     lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]), bool(arrays.get(f"{key}_smooth", False)),
-                      arrays.get(f"{key}_single"), float(arrays.get(f"{key}_share", 0.0)))
+                      arrays.get(f"{key}_single"), float(arrays.get(f"{key}_share", 0.0)), arrays.get(f"{key}_turn"),
+                      arrays.get(f"{key}_stretch"))
     return GaussianProcess(lengths, arrays[f"{key}_u"], arrays[f"{key}_y"])
 
 

@@ -1,217 +1,30 @@
-r"""Gaussian process: points of the unit cube -> one target, with its uncertainty and its gradient.
+"""Gaussian process: points of the unit cube -> one target, with its uncertainty and its gradient.
 
 A smooth function of a few hundred points is predicted far better by a Gaussian process than by a network, as long as
 the cube of the number of rows is affordable (Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006).
-
-Lengths and noise of its kernel (`kernels`) are those of the highest posterior: marginal likelihood times a log-normal
-prior whose mean grows with the root of the number of parameters, which keeps many-parameter fits sane
-(arXiv:2402.02229).
 
 Shapes: **N** rows, **C** candidates, **P** parameters.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from raydnnr.surrogates.kernels import Lengths, alone, between, blocks, of_block, pulled, together
+from raydnnr.surrogates.kernels import MIN_NOISE, Lengths, between, blocks, of_block, one_thread, pulled
 
 Array = NDArray[np.float64]
-
-MIN_NOISE = 1e-6  # variance of the noise beside that of the target: keeps the matrix invertible
-LENGTH_RANGE = (0.02, 30.0)
-NOISE_RANGE = (1e-9, 1.0)
-MAX_ITERATIONS = 25  # of the fit of lengths
-TRIAL_ITERATIONS = 6  # from each start of it, with half of the rows where there are
-FLAT = 1e-6  # an iteration that gains less than this share of the posterior's logarithm is the last
-MANY_ROWS = 128
-SHORT = 0.25  # lengths of the second start, in units of the prior's: what varies fast looks like noise from the first
-SINGLE, SHARE = 0.5, 0.3  # middle of the prior of the lengths of one parameter, and of the share of their functions
-LEAST_SHARE, MOST_SHARE = 1e-3, 1e3
-MATERN, NORMAL, ADDITIVE = "matern", "normal", "additive"  # kernels
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread, so that the same rows give the same bits on any machine load."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
-def fit_lengths(u: Array, y: Array, starts: Sequence[Lengths] = (), max_iterations: int = MAX_ITERATIONS, *,
-                kernel: str = MATERN, rival: Lengths | None = None) -> Lengths:
-    """Lengths and noise of the highest posterior.
-
-    The posterior has several maxima: what varies fast may also be taken for noise. So the search tries several starts,
-    and goes on from where the best of them has led.
-
-    Args:
-        u: Rows (N, P) of the unit cube; a few hundred suffice.
-        y: Target (N,), about unit scale.
-        starts: Further places to begin at, besides those of `_Fit.first`.
-        max_iterations: Of the search (L-BFGS) after the trials.
-        kernel: matern, normal or additive.
-        rival: Lengths of a simpler kernel, which are the answer where those found are not worth their number, at the
-            end of the trials or of the search (Akaike's criterion: a unit of the likelihood's logarithm for each).
-    """
-    fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel)
-    some = _Fit(fit.x[::2], fit.y[::2], kernel) if len(y) >= MANY_ROWS else fit
-    bounds = fit.bounds()
-
-    def climb(fit: _Fit, first: Array, n_iterations: int) -> OptimizeResult:
-        return minimize(fit.loss, first, jac=True, method="L-BFGS-B", bounds=bounds,
-                        options={"maxiter": n_iterations, "ftol": FLAT})
-
-    def beaten(fit: _Fit, theta: Array) -> bool:
-        return rival is not None and fit.criterion(fit.lengths(theta)) > fit.criterion(rival)
-
-    firsts = [fit.theta(start) for start in (*fit.first(rival), *starts)]
-    with one_thread():
-        found = min((climb(some, first, TRIAL_ITERATIONS) for first in firsts), key=lambda trial: float(trial.fun)).x
-        if not beaten(some, found):
-            found = climb(fit, found, max_iterations).x
-            if not beaten(fit, found):
-                return fit.lengths(found)
-    assert rival is not None
-    return rival
-
-
-def log_posterior(lengths: Lengths, u: Array, y: Array) -> float:
-    """Log marginal likelihood plus log prior of some lengths, up to a constant that depends on N and P only."""
-    fit = _Fit(torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y)), kernel_of(lengths))
-    with one_thread():
-        return -fit.loss(fit.theta(lengths))[0]
-
-
-def kernel_of(lengths: Lengths) -> str:
-    """Which kernel some lengths are of."""
-    return ADDITIVE if lengths.single is not None else NORMAL if lengths.smooth else MATERN
-
-
-@dataclass(frozen=True)
-class _Fit:
-    """Rows (N, P), their target (N,), and the kernel whose lengths are sought.
-
-    Its coordinates, theta, are logarithms: of the lengths and the noise; for the additive kernel also of the lengths of
-    the functions of one parameter, and of their share.
-    """
-
-    x: Tensor
-    y: Tensor
-    kernel: str
-
-    @property
-    def n_params(self) -> int:
-        """P."""
-        return self.x.shape[1]
-
-    def theta(self, lengths: Lengths) -> Array:
-        """Coordinates of some lengths; what those lack is taken from the middle of the prior."""
-        theta = np.append(lengths.length, lengths.noise)
-        if self.kernel == ADDITIVE:
-            single = np.full(self.n_params, SINGLE) if lengths.single is None else lengths.single
-            theta = np.concatenate([theta, single, [lengths.share or SHARE]])
-        return np.log(theta)
-
-    def lengths(self, theta: Array) -> Lengths:
-        """Lengths of some coordinates."""
-        value, p = np.exp(theta), self.n_params
-        if self.kernel == ADDITIVE:
-            return Lengths(value[:p], float(value[p]), False, value[p + 1 : -1], float(value[-1]))
-        return Lengths(value[:p], float(value[p]), self.kernel == NORMAL)
-
-    def first(self, simple: Lengths | None) -> list[Lengths]:
-        """Starts: lengths of a simpler kernel where they are known, else the middle of the prior and short ones; of the
-        additive kernel with short lengths of one parameter.
-        """
-        middle = simple or self.lengths(self.prior()[0])
-        if self.kernel == ADDITIVE:
-            single = np.full(self.n_params, SINGLE)
-            return [replace(middle, single=SHORT**k * single, share=1.0 / SHARE) for k in (1, 2)]
-        return [middle] if simple else [middle, replace(middle, length=SHORT * middle.length)]
-
-    def prior(self) -> tuple[Array, Array]:
-        """Mean and width of the log-normal prior."""
-        p = self.n_params
-        mean = np.append(np.full(p, math.log(0.6 * math.sqrt(p))), math.log(1e-4))
-        width = np.append(np.ones(p), 1.5)
-        if self.kernel != ADDITIVE:
-            return mean, width
-        return (np.concatenate([mean, np.full(p, math.log(SINGLE)), [math.log(SHARE)]]),
-                np.concatenate([width, np.ones(p), [2.0]]))
-
-    def bounds(self) -> list[tuple[float, float]]:
-        """Of the coordinates."""
-        lengths, noise = ((math.log(low), math.log(high)) for low, high in (LENGTH_RANGE, NOISE_RANGE))
-        own = [lengths] * self.n_params + [noise]
-        if self.kernel == ADDITIVE:
-            own += [lengths] * self.n_params + [(math.log(LEAST_SHARE), math.log(MOST_SHARE))]
-        return own
-
-    def criterion(self, lengths: Lengths) -> float:
-        """Negative log likelihood of the rows, up to a constant, and the number of some lengths, of whatever kernel."""
-        other = replace(self, kernel=kernel_of(lengths))
-        theta = other.theta(lengths)
-        off = (theta - other.prior()[0]) / other.prior()[1]
-        return other.loss(theta)[0] - 0.5 * float(off @ off) + len(theta)
-
-    def loss(self, theta: Array) -> tuple[float, Array]:
-        """Negative log posterior, up to a constant, and its gradient. Variance and mean of the target are profiled out.
-        """
-        n, p, lengths = len(self.x), self.n_params, self.lengths(theta)
-        k, slope = together(lengths, self.x, self.x)
-        singles = [] if lengths.single is None else list(alone(lengths.single, self.x, self.x))
-        whole, part = 1.0 / (1.0 + lengths.share), lengths.share / (1.0 + lengths.share) / p
-        added = sum((one for one, _ in singles), torch.zeros(())) * part
-        full = k * whole + added
-        full.diagonal().add_(lengths.noise + MIN_NOISE)
-        factor, failed = torch.linalg.cholesky_ex(full)
-        if failed > 0:
-            return 1e10, np.zeros_like(theta)
-        inverse = torch.cholesky_inverse(factor)
-        row_sums = inverse.sum(1)
-        alpha = inverse @ (self.y - (row_sums @ self.y) / row_sums.sum())
-        variance = max(float(self.y @ alpha) / n, 1e-12)
-        weight = inverse - torch.outer(alpha, alpha) / variance
-        gradient = np.empty_like(theta)
-        z = self.x / torch.from_numpy(lengths.length)
-        gradient[:p] = whole * _by_length(weight * slope, z)
-        gradient[p] = 0.5 * float(weight.diagonal().sum()) * lengths.noise
-        if lengths.single is not None:
-            z = self.x / torch.from_numpy(lengths.single)
-            for d, (_, own) in enumerate(singles):
-                gradient[p + 1 + d] = part * float(_by_length(weight * own, z[:, d : d + 1])[0])
-            gradient[-1] = 0.5 * whole * float((weight * (added - (1.0 - whole) * k)).sum())
-        middle, width = self.prior()
-        off = (theta - middle) / width
-        loss = 0.5 * n * math.log(variance) + float(factor.diagonal().log().sum())
-        return loss + 0.5 * float(off @ off), gradient + off / width
-
-
-def _by_length(g: Tensor, z: Tensor) -> Array:
-    """Half the sum over pairs of rows of ``g`` times the squared distance in each column of ``z`` (N, P)."""
-    found: Array = (g.sum(1) @ (z * z) - ((g @ z) * z).sum(0)).numpy()
-    return found
 
 
 class GaussianProcess:
     """A Gaussian process that knows its rows.
 
     Args:
-        lengths: From `fit_lengths`, on these rows or fewer.
+        lengths: From `kernel_fit.fit_lengths`, on these rows or fewer.
         u: Rows (N, P).
         y: Target (N,).
 

@@ -6,7 +6,15 @@ analytic function from fewer rows:
 .. math:: k(r) = (1 + \sqrt 5 r + \tfrac 5 3 r^2) e^{-\sqrt 5 r} \text{ or } e^{-r^2/2},
           \quad r^2 = \sum_d (u_d - u'_d)^2 / \ell_d^2
 
-A third one adds functions of one parameter each, with lengths of their own (Duvenaud, Nickisch and Rasmussen,
+On *adapted coordinates* it measures the distance after each parameter was stretched at one end (input warping; Snoek et
+al., arXiv:1402.0929) and all were mixed by a linear map close to the identity (a factor of a Mahalanobis distance;
+Vivarelli and Williams, NIPS 1998). What acts through its logarithm or inverse then varies evenly, and a length may lie
+along a direction that is no axis: two masses that are nearly equal, a resonance at twice a mass:
+
+.. math:: r^2 = |A\,(s - s')|^2, \quad s_d = \frac{e^{\kappa_d u_d} - 1}{e^{\kappa_d} - 1} \frac 1 {\ell_d},
+          \quad A_{dd} = 1
+
+A last one adds functions of one parameter each, with lengths of their own (Duvenaud, Nickisch and Rasmussen,
 arXiv:1112.4394), to what all parameters do together:
 
 .. math:: \frac{k(r) + s \, \tfrac 1 P \sum_d k(|u_d - u'_d| / \ell'_d)}{1 + s}
@@ -21,6 +29,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +40,20 @@ from torch import Tensor
 Array = NDArray[np.float64]
 
 SQRT5 = math.sqrt(5.0)
+LEAST_STRETCH = 1e-3  # below, rounding errors
+MIN_NOISE = 1e-6  # variance of the noise beside that of the target: keeps the matrix invertible
 BLOCK = 2**17  # numbers of a matrix at a time: what stays in the processor's cache between two operations
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Linear algebra on one thread, so that the same rows give the same bits on any machine load."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
@@ -40,7 +62,8 @@ class Lengths:
 
     ``length``: one per parameter (P,), in units of the cube; ``noise``: its variance as a share of the target's;
     ``smooth``: whether the kernel is the normal one, not Matern 5/2; ``single``: lengths (P,) of the functions of one
-    parameter, None where there are none; ``share``: the variance of their sum beside that of the rest.
+    parameter, None where there are none; ``share``: the variance of their sum beside that of the rest; ``turn``: the
+    map A (P, P), and ``stretch``: kappa (P,), of adapted coordinates, None where there are none.
     """
 
     length: Array
@@ -48,6 +71,8 @@ class Lengths:
     smooth: bool = False
     single: Array | None = None
     share: float = 0.0
+    turn: Array | None = None
+    stretch: Array | None = None
 
 
 def between(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
@@ -64,10 +89,23 @@ def pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tenso
     return torch.cat([value for value, _ in parts]), torch.cat([gradient for _, gradient in parts])
 
 
+def stretched(stretch: Array, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Points (A, P) stretched at one end, and the derivatives (A, P) of that by the point and by the stretch."""
+    kappa = torch.from_numpy(np.where(np.abs(stretch) < LEAST_STRETCH, np.copysign(LEAST_STRETCH, stretch), stretch))
+    whole, part = torch.expm1(kappa), torch.expm1(kappa * x)
+    by_point = kappa * (part + 1.0) / whole
+    return part / whole, by_point, x * (part + 1.0) / whole - part * (whole + 1.0) / whole**2
+
+
+def scaled(lengths: Lengths, x: Tensor) -> Tensor:
+    """Points (A, P) in the coordinates whose distances the kernel takes."""
+    s = (x if lengths.stretch is None else stretched(lengths.stretch, x)[0]) / torch.from_numpy(lengths.length)
+    return s if lengths.turn is None else s @ torch.from_numpy(lengths.turn).T
+
+
 def together(lengths: Lengths, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """The part of all parameters: kernel (A, B), and minus its derivative by half the squared scaled distance."""
-    length = torch.from_numpy(lengths.length)
-    distance = torch.cdist(a / length, b / length)
+    distance = torch.cdist(scaled(lengths, a), scaled(lengths, b))
     if not lengths.smooth:
         return _matern(distance)
     k = distance.square_().mul_(-0.5).exp_()
@@ -100,10 +138,14 @@ def of_block(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
 
 
 def _pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    length = torch.from_numpy(lengths.length)
     k, slope = together(lengths, a, b)
     slope *= alpha
-    value, gradient = k @ alpha, (slope @ (b / length) - slope.sum(1)[:, None] * (a / length)) / length
+    value, gradient = k @ alpha, slope @ scaled(lengths, b) - slope.sum(1)[:, None] * scaled(lengths, a)
+    if lengths.turn is not None:
+        gradient = gradient @ torch.from_numpy(lengths.turn)
+    gradient /= torch.from_numpy(lengths.length)
+    if lengths.stretch is not None:
+        gradient *= stretched(lengths.stretch, a)[1]
     if lengths.single is None:
         return value, gradient
     weight = lengths.share / a.shape[1]

@@ -26,7 +26,8 @@ from raydnnr.errors import ConfigError
 from raydnnr.likelihoods import Likelihood
 from raydnnr.surrogates.emulator import Emulator, EnsembleTarget, Model, Target, constrained
 from raydnnr.surrogates.ensemble import Ensemble, EnsembleRegressor
-from raydnnr.surrogates.gaussian_process import ADDITIVE, NORMAL, GaussianProcess, fit_lengths
+from raydnnr.surrogates.gaussian_process import GaussianProcess
+from raydnnr.surrogates.kernel_fit import ADAPTED, ADDITIVE, NORMAL, NORMAL_ADAPTED, fit_lengths
 from raydnnr.surrogates.kernels import Lengths
 from raydnnr.surrogates.memo import Memo
 from raydnnr.surrogates.recalibration import UNCHANGED, Recalibration, recalibrate
@@ -42,11 +43,16 @@ ENSEMBLE_MIN_ROWS, ENSEMBLE_MAX_ROWS, ENSEMBLE_GROWTH = 400, 20_000, 2.0
 WIDEN_RANGE = (0.7, 5.0)
 MIN_EXAMINED, MAX_EXAMINED = 12, 2000  # new rows of an examination; of more, some evenly spaced ones
 # Models: a Gaussian process on a scale that is bent beyond what matters, or on a plain one; on these with the normal
-# kernel; on the plain one of functions of one parameter each; networks.
+# kernel; on the plain one of functions of one parameter each; any of these but the last on adapted
+# coordinates; networks.
 BENT, PLAIN, SUM, ENSEMBLE = "bent", "plain", "sum", "ensemble"
 BENT_SMOOTH, PLAIN_SMOOTH = "bent smooth", "plain smooth"
-KERNELS = {BENT_SMOOTH: NORMAL, PLAIN_SMOOTH: NORMAL, SUM: ADDITIVE}
-SIMPLER = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN, SUM: PLAIN}  # the same with the plain kernel
+ADAPTS = {model: f"{model} adapted" for model in (BENT, PLAIN, BENT_SMOOTH, PLAIN_SMOOTH)}
+KERNELS = {BENT_SMOOTH: NORMAL, PLAIN_SMOOTH: NORMAL, SUM: ADDITIVE, ADAPTS[BENT]: ADAPTED, ADAPTS[PLAIN]: ADAPTED,
+           ADAPTS[BENT_SMOOTH]: NORMAL_ADAPTED, ADAPTS[PLAIN_SMOOTH]: NORMAL_ADAPTED}
+SIMPLER = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN, SUM: PLAIN,  # the same with fewer lengths
+           **{adapted: model for model, adapted in ADAPTS.items()}}
+ON_BENT_SCALE = (BENT, BENT_SMOOTH, ADAPTS[BENT], ADAPTS[BENT_SMOOTH], ENSEMBLE)
 CLEARLY_BETTER = 0.9  # of the error of the model before it: what another one must do to be chosen
 EXACT = 0.05  # an error, in units of the bent scale, that leaves no wish for another model
 FEW_ROWS = 400  # with which Gaussian processes are compared
@@ -223,7 +229,7 @@ class _Task:
 
     def scale(self, rows: Rows, column: int, model: str) -> Scale:
         """Scale on which a model learns an observable."""
-        width = NARROW * self.matters(column) if model in (BENT, BENT_SMOOTH, ENSEMBLE) else math.inf
+        width = NARROW * self.matters(column) if model in ON_BENT_SCALE else math.inf
 
         def choose() -> Scale:
             there = np.isfinite(rows.observables[:, column])
@@ -308,22 +314,23 @@ class _Task:
 
         n_few = min(FEW_ROWS, most)
         name, best = first, tested(first, n_few)
+
+        def better(rival: str, n_rows: int) -> tuple[str, _Tested]:
+            test = tested(rival, n_rows)
+            return (rival, test) if test.error < CLEARLY_BETTER * best.error else (name, best)
+
         for rival in self.rivals():
-            if best.error < EXACT:
-                break
-            if (rival == BENT_SMOOTH and name != BENT) or self.is_simple(before, column, rival):
-                continue
-            test = tested(rival, n_few)
-            if test.error < CLEARLY_BETTER * best.error:
-                name, best = rival, test
+            if best.error >= EXACT and not (rival == BENT_SMOOTH and name != BENT) and not self.is_simple(
+                    before, column, rival):
+                name, best = better(rival, n_few)
+        if best.error >= EXACT and name in ADAPTS and not self.is_simple(before, column, ADAPTS[name]):
+            name, best = better(ADAPTS[name], n_few)
         if best.error < NEEDS_NO_MORE:
             return name, n_few, best
         if len(before) > n_few:
             best = tested(name, most)
         if self.learner.surrogate == "mixed" and best.error >= EXACT and self.ensemble(before) is not None:
-            test = tested(ENSEMBLE, most)
-            if test.error < CLEARLY_BETTER * best.error:
-                name, best = ENSEMBLE, test
+            name, best = better(ENSEMBLE, most)
         return name, most, best
 
     def rivals(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -40,10 +41,13 @@ def rows(n=80, n_params=2, seed=0, likelihoods=LIKELIHOODS, valid=lambda u: np.o
 
 
 def emulator(n=80, n_params=2, seed=0, likelihoods=LIKELIHOODS, threshold=1.0, bent=math.inf,
-             valid=lambda u: np.ones(len(u), dtype=bool)):
+             valid=lambda u: np.ones(len(u), dtype=bool), adapted=False):
     """Models of fixed lengths on random rows."""
     known = rows(n, n_params, seed, likelihoods, valid)
     lengths = Lengths(np.full(n_params, 0.8), 1e-7)
+    if adapted:
+        turn = np.eye(n_params) + 0.2 * np.tri(n_params, k=-1)
+        lengths = replace(lengths, turn=turn, stretch=np.linspace(-0.5, 0.5, n_params))
     targets = []
     for column in constrained(likelihoods):
         there = np.isfinite(known.observables[:, column])

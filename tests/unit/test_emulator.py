@@ -38,9 +38,9 @@ def with_ensemble():
     return replace(em, targets=[em.targets[0], replace(em.targets[1], model=EnsembleTarget(regressor, 1))])
 
 
-@pytest.fixture(scope="module", params=["plain", "bent", "half", "networks"])
+@pytest.fixture(scope="module", params=["plain", "adapted", "bent", "half", "networks"])
 def any_emulator(request):
-    return {"plain": emulator, "bent": lambda: emulator(bent=0.3), "half": lambda: emulator(120, **HALF),
+    return {"plain": emulator, "adapted": lambda: emulator(adapted=True), "bent": lambda: emulator(bent=0.3), "half": lambda: emulator(120, **HALF),
             "networks": with_ensemble}[request.param]()
 
 

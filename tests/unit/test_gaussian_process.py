@@ -8,19 +8,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raydnnr.surrogates.gaussian_process import (
+from raydnnr.surrogates.gaussian_process import GaussianProcess
+from raydnnr.surrogates.kernel_fit import (
+    ADAPTED,
     ADDITIVE,
     LENGTH_RANGE,
     MATERN,
     NOISE_RANGE,
     NORMAL,
-    GaussianProcess,
+    NORMAL_ADAPTED,
     _Fit,
     fit_lengths,
     log_posterior,
 )
-from raydnnr.surrogates.kernels import Lengths
+from raydnnr.surrogates.kernels import Lengths, stretched
 
+KERNELS = [MATERN, NORMAL, ADDITIVE, ADAPTED, NORMAL_ADAPTED]
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -41,10 +44,14 @@ def process(n=80, n_params=3, seed=0, noise=1e-8, length=0.7):
 
 def lengths_of(kernel, n_params, length=0.7, noise=1e-8):
     single, share = (np.linspace(0.1, 0.4, n_params), 0.6) if kernel == ADDITIVE else (None, 0.0)
-    return Lengths(np.full(n_params, length), noise, kernel == NORMAL, single, share)
+    turn = stretch = None
+    if kernel in (ADAPTED, NORMAL_ADAPTED):
+        turn = np.eye(n_params) + 0.3 * np.triu(np.ones((n_params, n_params)), 1)
+        stretch = np.linspace(-2.0, 1.5, n_params)
+    return Lengths(np.full(n_params, length), noise, kernel in (NORMAL, NORMAL_ADAPTED), single, share, turn, stretch)
 
 
-@pytest.mark.parametrize("kernel", [MATERN, NORMAL, ADDITIVE])
+@pytest.mark.parametrize("kernel", KERNELS)
 @given(seed=seeds, n_params=st.integers(2, 5))
 @settings(max_examples=25)
 def test_the_gradient_is_that_of_the_mean(kernel, seed, n_params):
@@ -59,7 +66,7 @@ def test_the_gradient_is_that_of_the_mean(kernel, seed, n_params):
         np.testing.assert_allclose(gradient[:, p], (gp.mean(u + step) - gp.mean(u - step)) / (2 * h), atol=5e-4)
 
 
-@pytest.mark.parametrize("kernel", [MATERN, NORMAL, ADDITIVE])
+@pytest.mark.parametrize("kernel", KERNELS)
 @given(seed=seeds, length=st.floats(0.05, 3.0), noise=st.floats(1e-6, 0.5))
 @settings(max_examples=15)
 def test_the_gradient_of_the_posterior_is_that_of_the_loss(kernel, seed, length, noise):
@@ -67,20 +74,46 @@ def test_the_gradient_of_the_posterior_is_that_of_the_loss(kernel, seed, length,
     fit = _Fit(u, y, kernel)
     theta = fit.theta(lengths_of(kernel, 3, length, noise))
     gradient = fit.loss(theta)[1]
-    assert len(gradient) == (8 if kernel == ADDITIVE else 4)
+    assert len(gradient) == {ADDITIVE: 8, ADAPTED: 13, NORMAL_ADAPTED: 13}.get(kernel, 4)
     for k, step in enumerate(1e-5 * np.eye(len(theta))):
         slope = (fit.loss(theta + step)[0] - fit.loss(theta - step)[0]) / 2e-5
         assert gradient[k] == pytest.approx(slope, rel=1e-3, abs=1e-3)
 
 
-@pytest.mark.parametrize("kernel", [MATERN, NORMAL, ADDITIVE])
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_coordinates_of_lengths_lead_back_to_them(kernel):
     u, y = (torch.from_numpy(a) for a in rows(10, 3))
     fit, lengths = _Fit(u, y, kernel), lengths_of(kernel, 3)
     there = fit.lengths(fit.theta(lengths))
     assert (there.smooth, there.share) == (lengths.smooth, pytest.approx(lengths.share))
     np.testing.assert_allclose(there.length, lengths.length)
-    assert (there.single is None) == (lengths.single is None)
+    for name in ("single", "turn", "stretch"):
+        mine, other = getattr(lengths, name), getattr(there, name)
+        assert (mine is None) == (other is None)
+        if mine is not None:
+            np.testing.assert_allclose(other, mine)
+
+
+@given(stretch=st.floats(-6.0, 6.0), seed=seeds)
+def test_a_stretch_keeps_ends_and_order(stretch, seed):
+    u = torch.from_numpy(np.sort(np.append(np.random.default_rng(seed).random(20), [0.0, 1.0])))[:, None]
+    there, slope, _ = (a.numpy().ravel() for a in stretched(np.array([stretch]), u))
+    assert there[[0, -1]] == pytest.approx([0.0, 1.0], abs=1e-12)
+    assert (np.diff(there) >= 0).all()
+    assert (slope > 0).all()
+
+
+@pytest.mark.parametrize("law", [lambda u: np.sin(9.0 * (u[:, 0] - 0.6 * u[:, 1] + 0.3 * u[:, 2])),
+                                 lambda u: np.cos(2.0 / (0.05 + u[:, 0])) + u[:, 1] * u[:, 2]],
+                         ids=["along no axis", "fast at one end"])
+def test_adapted_coordinates_learn_from_fewer_rows(law):
+    rng = np.random.default_rng(0)
+    u, new = rng.random((200, 5)), rng.random((300, 5))
+    plain = fit_lengths(u, law(u))
+    adapted = fit_lengths(u, law(u), kernel=ADAPTED, rival=plain)
+    error, better = (np.abs(GaussianProcess(lengths, u, law(u)).mean(new) - law(new)).mean()
+                     for lengths in (plain, adapted))
+    assert better < 0.6 * error
 
 
 def test_a_sum_of_functions_of_one_parameter_each_is_learned_from_few_rows():
@@ -177,7 +210,8 @@ def test_a_kernel_of_more_lengths_is_taken_only_where_rows_ask_for_it():
     u = rows(120, n_params=4)[0]
     product, step = np.sin(5.0 * u[:, 0] * u[:, 1]), np.sign(u[:, 0] + u[:, 1] - 1.0)
     for kernel, wanted, target in ((ADDITIVE, True, np.cos(25.0 * u).sum(axis=1)), (ADDITIVE, False, product),
-                                   (NORMAL, True, product), (NORMAL, False, step)):
+                                   (NORMAL, True, product), (NORMAL, False, step), (ADAPTED, True, step),
+                                   (ADAPTED, False, np.random.default_rng(1).standard_normal(120))):
         simple = fit_lengths(u, target)
         assert (fit_lengths(u, target, kernel=kernel, rival=simple) is not simple) == wanted
 
