@@ -327,18 +327,21 @@ def _check_only(arguments: argparse.Namespace, plan: Plan) -> int:
             problems.append(str(error))
     if problems:
         raise ConfigError("\n".join(problems))
-    if arguments.point:
-        _run_one_point(plan, folder, arguments)
-    print(f"{arguments.config}: all is well: {plan.space.n_params} parameters to scan, {len(plan.tools)} tools, "
+    failed = bool(arguments.point) and _one_point_fails(plan, folder, arguments)
+    verdict = "the file is well, but the point failed" if failed else "all is well"
+    print(f"{arguments.config}: {verdict}: {plan.space.n_params} parameters to scan, {len(plan.tools)} tools, "
           f"{len(plan.observables)} observables, method {type(plan.method).__name__}; would run in {folder}",
           file=sys.stderr)
-    return EXIT_DONE
+    return EXIT_PHYSICS if failed else EXIT_DONE
 
 
-def _run_one_point(plan: Plan, folder: Path, arguments: argparse.Namespace) -> None:
+def _one_point_fails(plan: Plan, folder: Path, arguments: argparse.Namespace) -> bool:
+    """Run one point and tell all of it; whether a code broke (an invalid point is an answer)."""
+    from raydnnr.evaluation import Status
     from raydnnr.onepoint import choose, show
 
-    show(plan, choose(plan, arguments.point, folder), say, Path(arguments.keep) if arguments.keep else None)
+    keep = Path(arguments.keep) if arguments.keep else None
+    return show(plan, choose(plan, arguments.point, folder), say, keep).status == Status.FAILED
 
 
 def _say_where(result: Result, seconds: float, arguments: argparse.Namespace) -> None:

@@ -40,7 +40,7 @@ class Micromegas(NamedProgram, QuantityCommand):
     - *failed*: any other exit code: 2 for a file that is not there or no SLHA, 3 for a wrong list of parameters.
 
     Matrix elements of a process that it meets for the first time are compiled with gcc, and stay for all points to
-    come: seconds to a minute, in which other slots wait for it. Leave ``timeout_s`` large, and run one point by hand
+    come: seconds to minutes, in which other slots wait for it. Leave ``timeout_s`` large, and run one point by hand
     first. A point with known processes takes 0.4 to 3 s, most of which is the comparison with direct detection that
     ``main.c`` makes by itself, and ``CONSTRAINTS``: a main that calls ``lesHinput``, ``sortOddParticles``,
     ``darkOmega`` and ``nucleonAmplitudes`` only takes 0.3 s in the MSSM.

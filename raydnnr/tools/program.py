@@ -302,7 +302,8 @@ class Program(Tool):
         """Stop unless the exit code means success."""
         code = completed.exit_code
         if code in self.invalid_exit_codes:
-            raise InvalidPoint(bounded(f"{self.name}: {self._program} exited with code {code}", process.tail(log)))
+            said = f"{self.name}: {self._program} exited with code {code}"
+            raise InvalidPoint(bounded(said, self._last_lines(log)))
         if code not in self.success_exit_codes:
             self._fail(f"exited with {ending(code)}", log)
 
@@ -330,8 +331,13 @@ class Program(Tool):
 
     def _fail(self, what: str, log: Path) -> NoReturn:
         """Equal failures have equal reasons: how long it took is a column of its own."""
-        last = process.tail(log)
+        last = self._last_lines(log)
         raise ToolFailure(bounded(f"{self.name}: {self._program} {what}", f"last lines:\n{last}" if last else ""))
+
+    def _last_lines(self, log: Path) -> str:
+        """What the program said last; where the log is empty, in the file that its standard output goes to."""
+        last = process.tail(log)
+        return last if last or self.stdout is None else process.tail(log.parent / self._replace(self.stdout))
 
     def _missing(self, what: str, last: str = "") -> InvalidPoint | ToolFailure:
         kind = InvalidPoint if self.missing == "invalid" else ToolFailure

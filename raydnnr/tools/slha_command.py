@@ -86,7 +86,7 @@ class SlhaCommand(Program):
         said = f"exited with {ending(completed.exit_code)} but {trouble}"
         if output.exists():
             self._fail(said, log)
-        raise self._missing(f"{self._program} {said}", process.tail(log))
+        raise self._missing(f"{self._program} {said}", self._last_lines(log))
 
     def _judge_spinfo(self, spectrum: Slha) -> None:
         warnings, problems = spectrum.spinfo()

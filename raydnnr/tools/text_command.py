@@ -122,5 +122,5 @@ class TextCommand(Program):
         data, trouble = self._written(output)
         if data is None:
             said = f"{self._program} exited with {ending(completed.exit_code)} but {trouble}"
-            raise self._missing(said, process.tail(log))
+            raise self._missing(said, self._last_lines(log))
         return TextResult(log.parent, {self.output_file: data.decode("utf-8", "replace")})

@@ -98,3 +98,7 @@ def test_the_command(capsys, tmp_path, monkeypatch):
     assert "m: model:f" in said and "r = 2   loss 0.49" in said and "all is well" in said
     assert (tmp_path / "here").is_dir()
     assert main(["check", "scan.toml", "--point", "y=2"]) == 2
+    (tmp_path / "model.py").write_text("def f(p):\n    raise OSError('no table')\n")
+    assert main(["check", "scan.toml", "--point", "x=2"]) == 3
+    said = capsys.readouterr().err
+    assert "no table" in said and "the file is well, but the point failed" in said and "all is well" not in said
