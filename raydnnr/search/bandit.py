@@ -2,8 +2,8 @@
 
 A good point is worth the distance to the nearest good point known before its round, in units of the median distance
 between neighbouring good points, or `NEW_ISLAND` beyond `FAR` of them: a point beside another one brings little, a new
-island much. While there are fewer than `FEW_GOOD` good points, a point is worth 1 that belongs to the best ones known
-by then.
+island much. While there are fewer than `FEW_GOOD` good points, a point is worth 1 that clearly belongs to the best ones
+known by then: crawling along the floor of a valley is worth nothing.
 Recent rounds count more; every source keeps a floor, so that none is ever forgotten (a non-stationary bandit with
 discounting, arXiv:0805.3415).
 """
@@ -24,7 +24,7 @@ FAR, NEW_ISLAND = 3.0, 5.0  # from how many such distances on a point is a new i
 MAX_KNOWN = 5000  # good points that distances are measured to
 SHARPNESS = 2.0  # shares grow like this power of the worth per evaluation
 FEW_GOOD = 6
-N_BEST = 10
+N_BEST, PROGRESS = 10, 0.95  # that a point must belong to, clearly: below this share of the last one's violation
 FIRST_GUESS = (0.5, 1.0)  # worth and evaluations that every source starts with
 
 
@@ -53,7 +53,7 @@ def worth(history: History) -> Array:
             value[good - first] = _novelty(history.u[good], known)
         if len(known) < FEW_GOOD and before.sum() > N_BEST:
             bar = np.partition(history.violation[before], N_BEST)[N_BEST]
-            value[rows - first] = np.maximum(value[rows - first], history.violation[rows] < bar)
+            value[rows - first] = np.maximum(value[rows - first], history.violation[rows] < PROGRESS * bar)
     return value
 
 

@@ -5,6 +5,7 @@ Shapes: **N** finished rows, **P** parameters, **C** candidates.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -21,6 +22,8 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
+PATIENCE, PROGRESS = 200, 0.95  # rows after which a search without good points is stuck, and what counts as progress
+MAX_VALLEYS, VALLEY = 3, 0.1  # that it then follows at once, and how wide they are, times the root of P
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
 N_PARENTS, N_PROJECTED = 350, 500  # that the clouds start from
 WALK_STEPS = 4
@@ -74,10 +77,28 @@ class Scene:
 
     @cached_property
     def elite(self) -> Array:
-        """Good points, or while they are few the rows of the lowest violation, best first."""
+        """Good points, or while they are few the rows of the lowest violation, best first; where nothing better was
+        found for long, those of several valleys, the deepest first.
+        """
         if not self.few_good:
             return self.good
-        return self.u[np.argsort(self.violation, kind="stable")[: max(20, 2 * self.n_params)]]
+        order = np.argsort(self.violation, kind="stable")
+        return self.u[self._by_valley(order) if self.is_stuck else order[: max(20, 2 * self.n_params)]]
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether none of the newest rows is clearly better than the best one before."""
+        before, newest = self.violation[:-PATIENCE], self.violation[-PATIENCE:]
+        return len(before) > 0 and bool(newest.min() > PROGRESS * before.min())
+
+    def _by_valley(self, rows: Index) -> Index:
+        """The first rows of each of the first few valleys: rows around the first one that belongs to no other."""
+        size, found = max(10, 2 * self.n_params), []
+        while len(rows) and len(found) < MAX_VALLEYS:
+            away = np.linalg.norm(self.u[rows] - self.u[rows[0]], axis=1) > VALLEY * math.sqrt(self.n_params)
+            found.append(rows[~away][:size])
+            rows = rows[away]
+        return np.concatenate(found)
 
     @property
     def known(self) -> Array:

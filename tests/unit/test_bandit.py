@@ -108,6 +108,15 @@ def test_before_there_are_good_points_the_better_ones_count():
     assert parts["local"] > parts["explore"] > parts["region"]
 
 
+@pytest.mark.parametrize(("share", "value"), [(0.99, 0.0), (0.9, 1.0)])
+def test_before_there_are_good_points_a_crawl_is_worth_nothing(share, value):
+    violation = np.repeat([2.0, 8.0, 2.0 * share], [20, 20, 10])
+    past = History(np.random.default_rng(0).random((50, 2)), violation, np.zeros(50, dtype=bool),
+                   np.repeat([0, 1], [40, 10]).astype(np.int32),
+                   np.array(["bootstrap"] * 40 + ["local"] * 10, dtype=object))
+    np.testing.assert_array_equal(worth(past)[40:], value)
+
+
 def test_what_was_long_ago_counts_little():
     """A source was good once; the other is good now."""
     n = 4 * HALF_LIFE

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from raydnnr.errors import ConfigError
 from raydnnr.kinds import build
-from raydnnr.search.scene import FEW_GOOD, Scene
+from raydnnr.search.scene import FEW_GOOD, PATIENCE, Scene
 from raydnnr.search.sources import KINDS, Evolution, Explore, Frontier, Local, Region, Tournament, Valleys, children
 from tests.unit.emulators import SHELL, emulator, radius, rows
 
@@ -236,6 +236,24 @@ def test_few_good_rows_are_led_by_the_best_ones():
     assert s.elite.tobytes() == s.u[:20].tobytes()
     assert not with_good(FEW_GOOD).few_good
     assert len(with_good(FEW_GOOD).elite) == FEW_GOOD
+
+
+@pytest.mark.parametrize("progress", [False, True])
+def test_a_search_that_is_stuck_follows_several_valleys(progress):
+    """All best rows lie in one corner; what is next lies in the others."""
+    rng = np.random.default_rng(0)
+    corners = np.array([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]])
+    n = 3 * PATIENCE
+    corner = np.arange(n) % 3
+    u = corners[corner] + 0.05 * rng.random((n, 2))
+    violation = 2.0 + corner + 0.1 * rng.random(n)
+    if progress:
+        violation[-3] = 1.0
+    s = scene(u=u, nll=np.full(n, 99.0), violation=violation)
+    assert s.is_stuck != progress
+    followed = {tuple(corners[np.linalg.norm(corners - row, axis=1).argmin()]) for row in s.elite}
+    assert len(followed) == (1 if progress else 3)
+    assert violation[np.flatnonzero((s.u == s.elite[0]).all(axis=1))[0]] == violation.min()
 
 
 def test_what_new_points_keep_away_from():
