@@ -81,10 +81,15 @@ def newton_step(geometry: Geometry, excess: Array | float, landing: Array) -> Ar
     return shortened
 
 
-def project(emulator: Emulator, u: Array, rng: np.random.Generator, n_steps: int = 8) -> tuple[Array, Array]:
+def project(emulator: Emulator, u: Array, rng: np.random.Generator, n_steps: int = 8,
+            reach: Array | None = None) -> tuple[Array, Array]:
     """Points (C, P) moved to where the surrogate takes them for good, or as near as they got, and their violation (C,).
+
+    With a ``reach`` (C,) no coordinate of a point moves farther than that: where the surrogate may be believed.
     """
-    excess = emulator.excess
+    excess, low, high = emulator.excess, np.zeros_like(u), np.ones_like(u)
+    if reach is not None:
+        low, high = np.maximum(u - reach[:, None], 0.0), np.minimum(u + reach[:, None], 1.0)
     landing = rng.uniform(-LANDING, LANDING, len(u))
     best, lowest = u.copy(), np.full(len(u), np.inf)
     moving = np.arange(len(u))
@@ -97,7 +102,8 @@ def project(emulator: Emulator, u: Array, rng: np.random.Generator, n_steps: int
         if not outside.any():
             break
         step = newton_step(geometry.take(outside), excess, landing[moving[outside]])
-        u, moving = np.clip(u[outside] + step, 0.0, 1.0), moving[outside]
+        moving = moving[outside]
+        u = np.clip(u[outside] + step, low[moving], high[moving])
     return best, lowest
 
 

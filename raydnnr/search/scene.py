@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from raydnnr.search.region import project, stir, walk
+from raydnnr.search.region import project, reflect, stir, walk
 
 if TYPE_CHECKING:
     from raydnnr.surrogates.emulator import Emulator
@@ -24,6 +24,7 @@ Index = NDArray[np.intp]
 FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
 PATIENCE, PROGRESS = 200, 0.95  # rows after which a search without good points is stuck, and what counts as progress
 MAX_VALLEYS, VALLEY = 3, 0.1  # that it then follows at once, and how wide they are, times the root of P
+REACH = (-1.7, -0.3)  # decadic logarithms of how far a descent may lead
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more
 N_PARENTS, N_PROJECTED = 350, 500  # that the clouds start from
 WALK_STEPS = 4
@@ -150,14 +151,18 @@ class Scene:
 
     @cached_property
     def cloud(self) -> Array:
-        """Points (C, P) spread over all that the surrogate takes for good; where nothing is, the nearest to it."""
+        """Points (C, P) spread over all that the surrogate takes for good, once there are good points."""
         emulator = self.emulator
         assert emulator is not None
-        starts = self.parents(N_PARENTS)
-        if self.few_good:
-            starts = project(emulator, starts + 0.05 * self.rng.standard_normal(starts.shape), self.rng)[0]
-        cloud = np.concatenate([walk(emulator, starts, WALK_STEPS, self.rng), self.far_cloud])
+        cloud = np.concatenate([walk(emulator, self.parents(N_PARENTS), WALK_STEPS, self.rng), self.far_cloud])
         return stir(emulator, cloud[self.rng.permutation(len(cloud))[:MAX_CLOUD]], N_STIRRED, self.rng)
+
+    def descended(self, u: Array) -> Array:
+        """Points (C, P) moved down to the good region, or as far as a reach of each allows."""
+        assert self.emulator is not None
+        reach = 10.0 ** self.rng.uniform(*REACH, len(u))
+        return project(self.emulator, reflect(u + 0.1 * reach[:, None] * self.rng.standard_normal(u.shape)), self.rng,
+                       reach=reach)[0]
 
     @cached_property
     def far_cloud(self) -> Array:

@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
+MAX_DESCENDED = 300  # before there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
 
@@ -154,6 +155,9 @@ class Tournament(_Floored):
 class Region(_Floored):
     """The cloud of points that the surrogate takes for good, thinned to those that cover it best.
 
+    While good points are few, it goes down from the best rows by the surrogate's gradients, no farther than a trust
+    region of many sizes: along the floor of a thin, bent valley, where random steps leave it.
+
     Attributes:
         acquisition: ``coverage`` (expected gain of coverage), ``farthest`` (P(good) cubed times distance), ``rim and
             middle`` (these two in turn) or ``probability`` (P(good) alone).
@@ -175,7 +179,7 @@ class Region(_Floored):
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
         if scene.few_good:
-            return by_draws(scene, np.concatenate([scene.cloud, scene.projected[0]]), n)
+            return by_draws(scene, scene.descended(scene.parents(MAX_DESCENDED)), n)
         pick = ACQUISITIONS[self.acquisition]
         return scene.cloud[pick(scene.cloud, scene.p_good(scene.cloud), scene.known, n)]
 

@@ -45,9 +45,9 @@ def anywhere(n, n_params, seed=0):
     return np.random.default_rng(seed).random((n, n_params))
 
 
-def project(shell, u, n_steps=8):
+def project(shell, u, n_steps=8, reach=None):
     """With the same landings whenever it is asked."""
-    return region.project(shell, u, np.random.default_rng(3), n_steps)
+    return region.project(shell, u, np.random.default_rng(3), n_steps, reach)
 
 
 def inside(u, sigmas=2.0):
@@ -113,6 +113,18 @@ def test_what_is_invalid_is_worse_than_the_threshold():
     total = violation(Shell(half=True).geometry(u), 2.0)
     assert (total[u[:, 0] > 0.5] > 2.0).all()
     np.testing.assert_allclose(total[u[:, 0] <= 0.5], violation(Shell().geometry(u), 2.0)[u[:, 0] <= 0.5])
+
+
+@pytest.mark.parametrize("size", [0.0, 0.01, 0.1, 2.0])
+def test_nothing_is_moved_beyond_its_reach(size):
+    start, reach = anywhere(200, 3), np.full(200, size)
+    u, total = project(Shell(), start, reach=reach)
+    assert (np.abs(u - start).max(axis=1) <= reach + 1e-12).all()
+    free, least = project(Shell(), start)
+    assert (total >= least - 1e-9).mean() > 0.9
+    if size == 2.0:
+        assert u.tobytes() == free.tobytes()
+
 
 
 @pytest.mark.parametrize("n_params", [2, 3, 6])
