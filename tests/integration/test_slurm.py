@@ -85,6 +85,22 @@ def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
     nothing_left(lab, scan)
 
 
+def test_a_node_on_which_ray_is_missing(lab: Lab) -> None:
+    """As where a file system is not mounted: it is said, with the reason, and the scan goes on without that node."""
+    scan = Scan(lab, "half-mounted", points=200)
+    installed = lab.run("login", "python", "-c", "import ray; print(ray.__path__[0])").strip()
+    lab.run("n2", "mount", "-t", "tmpfs", "tmpfs", installed)
+    scan.slow(True)
+    job = scan.submit("--nodes=2", "--exclusive", "--nodelist=n1,n2")
+    scan.wait_for_word("node n2 is not used")
+    scan.slow(False)
+    assert job.end()["evaluations"] == 200
+    lab.run("n2", "umount", installed)
+    assert "No module named" in scan.output()
+    assert set(scan.check().host) == {"n1"}
+    nothing_left(lab, scan, machines=["n1", "n2"])
+
+
 @pytest.fixture(scope="module")
 def headless(lab: Lab) -> tuple[Job, float]:
     """A job whose first machine, with its script and its driver, was switched off, and when."""
@@ -99,8 +115,9 @@ def headless(lab: Lab) -> tuple[Job, float]:
 def test_two_jobs_of_two_users_on_one_machine(lab: Lab, headless: tuple[Job, float]) -> None:
     """With programs for physics that take more room than 64 MB of /dev/shm have, stale tokens in the home folder and in
     the environment, temporary directories on paths that are too long; a third job that comes and goes, which is one
-    user's second; and a third user who looks around."""
-    scans = [Scan(lab, name, points=150, program=True, scratch="40M", user=name) for name in ("daemon", "mail")]
+    user's second, and odd: of an array, with spaces in its paths and next to nothing in its environment; and a third
+    user who looks around."""
+    scans = [Scan(lab, name, points=250, program=True, scratch="40M", user=name) for name in ("daemon", "mail")]
     (lab.shared / ".ray").mkdir(exist_ok=True)
     (lab.shared / ".ray" / "auth_token").write_text("stale")
     for scan in scans:
@@ -111,8 +128,10 @@ def test_two_jobs_of_two_users_on_one_machine(lab: Lab, headless: tuple[Job, flo
     jobs = [scan.submit("--nodelist=n4", environment=far_away | stale) for scan in scans]
     for scan in scans:
         scan.wait_for(5)
-    visitor = Scan(lab, "visitor", points=10, user="daemon")
-    assert visitor.submit("--nodelist=n4").end()["evaluations"] == 10
+    visitor = Scan(lab, "a visitor", points=10, user="daemon", config="my scan.toml", options=["--set", "scan.seed=%a"])
+    kept = "--export=PATH,PYTHONPATH,SLURM_CONF,HOME"  # which would keep the rest from the steps of the job, too
+    assert visitor.submit("--nodelist=n4", "--array=7", kept).end()["evaluations"] == 10
+    assert "seed = 7" in (visitor.run_dir / "config.toml").read_text()
     for scan in scans:
         scan.wait_for(len(scan.diary()) + 3)
     assert [job.state for job in jobs] == ["RUNNING"] * 2
@@ -124,8 +143,9 @@ def test_two_jobs_of_two_users_on_one_machine(lab: Lab, headless: tuple[Job, flo
     for scan in scans:
         scan.slow(False)
     for job in jobs:
-        assert job.end()["evaluations"] == 150
+        assert job.end()["evaluations"] == 250
     for scan in (*scans, visitor):
+        assert scan.output().count("Ray is up") == 1, f"disturbed: {scan.output()}"  # not again, however well that ends
         table = scan.check()
         assert {host for _, host, _ in scan.diary()} == {"n4"} == set(table.host)
     assert owner[0] == "[200, 200, 200, 200]" and owner[1].startswith("in: ")

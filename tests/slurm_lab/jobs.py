@@ -77,6 +77,8 @@ class Scan:
         scratch: How much room the program takes where it works.
         user: Whose it is; root's if empty.
         method: The ``[search]`` table.
+        options: Run options.
+        config: Name of the configuration file.
     """
 
     lab: Lab
@@ -88,6 +90,7 @@ class Scan:
     user: str = ""
     method: str = RANDOM
     options: list[str] = field(default_factory=list)
+    config: str = "drill.toml"
     jobs: list[Job] = field(default_factory=list, repr=False)  # that were submitted for it
 
     def __post_init__(self) -> None:
@@ -96,7 +99,7 @@ class Scan:
         tool = PROGRAM.format(folder=self.folder) if self.program else PYTHON
         config = CONFIG.format(points=self.points, tool=tool, observable=SLHA if self.program else "",
                                method=self.method.format(points=self.points))
-        (self.folder / "drill.toml").write_text(config)
+        (self.folder / self.config).write_text(config)
         (self.folder / "drill.py").write_text(PHYSICS.format(pause_s=self.pause_s, folder=self.folder))
         (self.folder / "code").write_text(CODE.format(pause_s=self.pause_s, scratch=self.scratch, folder=self.folder))
         (self.folder / "code").chmod(0o755)
@@ -124,10 +127,10 @@ class Scan:
         return self.folder / "runs" / "drill"
 
     def submit(self, *options: str, environment: dict[str, str] | None = None) -> Job:
-        """``sbatch OPTIONS slurm/launch.sh drill.toml``."""
+        """``sbatch OPTIONS slurm/launch.sh drill.toml RUN_OPTIONS``."""
         words = [f"{k}={v}" for k, v in (environment or {}).items()]
         said = self.lab.run("login", "env", *words, "sbatch", "--output=out-%j.txt", *options,
-                            self.lab.repository / "slurm" / "launch.sh", "drill.toml", *self.options,
+                            self.lab.repository / "slurm" / "launch.sh", self.config, *self.options,
                             user=self.user, cwd=self.folder)
         self.jobs.append(Job(self, said.split()[-1]))
         return self.jobs[-1]

@@ -266,7 +266,7 @@ class Lab:
             if now - asked > HOPE_S:
                 asked, why = now, hopeless()
             if now - began > within_s or (why and not condition()):
-                raise AssertionError(f"waited {now - began:.0f} s for {what if isinstance(what, str) else what()}\n{why}")
+                raise AssertionError(f"{why or 'in vain'}; waited {now - began:.0f} s for {what if isinstance(what, str) else what()}")
             time.sleep(0.3)  # a look takes a few programs, and the machines share our processors
 
     def _configure(self) -> None:
