@@ -153,7 +153,7 @@ class Scan:
         order, so these are all that anybody had who was lost some time ago.
         """
         wanted = set(range(max(self.safe(), default=-1) + 1))
-        self.wait_until(lambda: wanted <= self.safe().keys(), f"all of the first {len(wanted)} points")
+        self.wait_until(lambda: wanted <= self.safe().keys(), f"all of the first {len(wanted)} points", 120)
 
     def output(self) -> str:
         """What all its jobs printed."""
