@@ -54,7 +54,7 @@ def lab() -> Iterator[Lab]:
 def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
     """Three nodes; one is switched off; SIGUSR1 saves and requeues; after the restart the node is back, but broken, and
     on another one everything is killed that would have cleaned up."""
-    scan = Scan(lab, "coming-and-going", points=450)
+    scan = Scan(lab, "coming-and-going", points=600)
     job = scan.submit("--nodes=3", "--exclusive", "--nodelist=n1,n2,n3")
     for name in ("n1", "n2", "n3"):
         scan.wait_for(10, name)
@@ -64,6 +64,9 @@ def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
         scan.wait_for(len(scan.diary()) + 60)
         scan.slow(True)
         scan.wait_for_stragglers()  # before a restart would bring them back
+        lab.wait_until(lambda: "down" in lab.run("login", "sinfo", "-h", "-n", "n3", "-o", "%T"), "Slurm to miss n3", 120)
+        scan.wait_for(len(scan.diary()) + 10)
+        assert (job.state, job.restarts) == ("RUNNING", 0), scan.output()
         job.signal("USR1")
         job.wait_for("PENDING")
     finally:
@@ -79,7 +82,7 @@ def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
     lab.run("n3", "rm", "/tmp/bad-mount")
 
     assert job.restarts == 1
-    assert summary["evaluations"] == 450 and summary["reason"].startswith("max_evaluations")
+    assert summary["evaluations"] == 600 and summary["reason"].startswith("max_evaluations")
     scan.check((killed, killed), (deserted, deserted + 30))
     assert "requeue" in scan.output() and "SIGUSR1" in scan.output()
     nothing_left(lab, scan)
