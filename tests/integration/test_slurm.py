@@ -65,8 +65,8 @@ def test_nodes_come_and_go_and_the_time_is_up(lab: Lab) -> None:
         scan.slow(True)
         scan.wait_for_stragglers()  # before a restart would bring them back
         lab.wait_until(lambda: "down" in lab.run("login", "sinfo", "-h", "-n", "n3", "-o", "%T"), "Slurm to miss n3", 120)
-        scan.wait_for(len(scan.diary()) + 10)
         assert (job.state, job.restarts) == ("RUNNING", 0), scan.output()
+        scan.wait_for(len(scan.diary()) + 10)
         job.signal("USR1")
         job.wait_for("PENDING")
     finally:
