@@ -19,21 +19,33 @@ set -u
 
 say() { echo "[launch $(date +%H:%M:%S)] $*"; }
 
-# ---- where this script is: Slurm runs a copy of it
-home() {
-    local script=${BASH_SOURCE[0]}
-    case $script in */slurm_script)
-        script=$(scontrol show job "$SLURM_JOB_ID" | sed -n 's/^ *Command=\([^ ]*\).*/\1/p;T;q') ;;
-    esac
-    cd "$(dirname "$script")" 2>/dev/null && pwd
-}
-HERE=${RAYDNNR_SLURM:-$(home)}
+# ---- where this script is, of which Slurm runs a copy, and where it works
+SCRIPT=${BASH_SOURCE[0]}
+case $SCRIPT in */slurm_script)
+    job=$(scontrol show job "$SLURM_JOB_ID")
+    SCRIPT=$(sed -n 's/^ *Command=//p;T;q' <<< "$job")
+    SCRIPT=${SCRIPT%" $*"}
+    folder=$(sed -n 's/^ *WorkDir=//p;T;q' <<< "$job")
+    cd "${folder:=$SLURM_SUBMIT_DIR}" || { say "$folder cannot be reached from $(hostname)"; exit 1; }
+    ;;
+esac
+HERE=${RAYDNNR_SLURM:-$(cd "$(dirname "$SCRIPT")" 2>/dev/null && pwd)}
 
 # ---- the site's settings
 PYTHON=(python)
 SBATCH_OPTIONS=()
 SITE=${RAYDNNR_SITE:-$HERE/site.sh}
-if [ -f "$SITE" ]; then . "$SITE"; fi
+site() { # as the scripts of modules and conda expect it: without our arguments, and not so strict
+    set +u
+    . "$SITE"
+    set -u
+}
+if [ -f "$SITE" ]; then
+    site
+elif [ -n "${RAYDNNR_SITE:-}" ]; then
+    say "there is no file $SITE, which RAYDNNR_SITE names"
+    exit 2
+fi
 export RAYDNNR_TMP=${RAYDNNR_TMP:-/tmp}
 
 if [ -z "${SLURM_JOB_ID:-}" ]; then
@@ -44,9 +56,12 @@ if [ $# = 0 ]; then
     exit 2
 fi
 ARGUMENTS=("${@//%a/${SLURM_ARRAY_TASK_ID:-0}}")
+if [ -z "${SLURMD_NODENAME:-}" ] && ! scontrol show hostnames "$SLURM_JOB_NODELIST" | grep -qxF "$(hostname)"; then
+    say "$(hostname) is not one of the job's machines, $SLURM_JOB_NODELIST: use sbatch, or a shell on one of them"
+    exit 2
+fi
 
 # ---- what this job's processes tell each other, and nobody else
-cd "${SLURM_SUBMIT_DIR:-.}" || exit 1
 umask 077
 JOB_DIR=$PWD/.raydnnr-job-$SLURM_JOB_ID
 is_over() { # whether Slurm says so; not whether it says nothing because it is too busy
@@ -65,7 +80,7 @@ DRIVER='' NODES='' INTERRUPTED='' STOP='' REQUEUE=''
 on_signal() {
     say "SIG$1 received"
     INTERRUPTED=1 STOP=1
-    [ "$1" = USR1 ] && REQUEUE=1
+    [ "$1" = USR1 ] && REQUEUE=$SECONDS    # which is how long the job has run
     [ -n "$DRIVER" ] && kill "-$1" "$DRIVER" 2>/dev/null
 }
 trap 'on_signal USR1' USR1
@@ -102,7 +117,7 @@ on_every_node() { # OUTPUT COMMAND...: a step of one task per node, with all tha
     [ ${#SILENT[@]} -gt 0 ] && options+=("--exclude=$(IFS=,; echo "${SILENT[*]}")")
     # of the batch step, and not true of ours
     unset "${!SLURM_NTASKS@}" "${!SLURM_NPROCS@}" "${!SLURM_TASKS_PER_NODE@}" "${!SLURM_MEM_PER@}" "${!SLURM_CPU_BIND@}"
-    exec srun "${options[@]}" --ntasks-per-node=1 --whole --overlap --mem=0 --cpu-bind=none --no-kill \
+    exec srun "${options[@]}" --export=ALL --ntasks-per-node=1 --whole --overlap --mem=0 --cpu-bind=none --no-kill \
         --kill-on-bad-exit=0 --wait=0 --output="$output" "$@" 2>> "$JOB_DIR/srun.log"
 }
 
@@ -150,8 +165,22 @@ while "$@" -m raydnnr.cluster.node "$job_dir" "${options[@]}"
     fi
     sleep 1
 done
+[ "$status" = 0 ] || over || echo "$status" > "$job_dir/left-${SLURMD_NODENAME:-$(hostname)}"
 exit "$status"
 '
+
+say_who_left() { # of the nodes: the scan goes on without them, and nobody else would say so
+    local left node
+    while sleep 2 && kill -0 "$$" 2>/dev/null; do
+        for left in "$JOB_DIR"/left-*; do
+            [ -e "$left" ] || continue
+            node=${left##*/left-}
+            say "node $node is not used: Ray does not run there (status $(cat "$left"))"
+            tail -n 3 "$JOB_DIR/node-$node.log"
+            rm "$left"
+        done
+    done
+}
 
 ends_within() { # SECONDS PID
     for _ in $(seq $(($1 * 10))); do kill -0 "$2" 2>/dev/null || return 0; sleep 0.1; done
@@ -195,6 +224,8 @@ ray_answers() { (exec 3<> "/dev/tcp/${RAYDNNR_ADDRESS%:*}/${RAYDNNR_ADDRESS##*:}
 lost() { # whether something has ended what would have gone on: then another try may help
     if [ -n "$UP" ]; then
         [ "$STATUS" -gt 128 ] || ! ray_answers    # the driver was killed, or Ray under it
+    elif [ -s "$JOB_DIR/problem" ]; then
+        return 1    # the first node has tried often enough
     else
         case $(cat "$JOB_DIR/head-ended" 2>/dev/null) in
             [1-9] | [1-9][0-9] | 1[01][0-9] | 12[0-8]) return 1 ;;    # the first node ended by itself, with an error
@@ -221,9 +252,12 @@ attempt() {
         "${PYTHON[@]}" -m raydnnr.run "${ARGUMENTS[@]}" &
         DRIVER=$!
         [ -n "$STOP" ] && kill -TERM "$DRIVER"
+        say_who_left &
+        WATCHER=$!
         ended "$DRIVER"
         STATUS=$?
         DRIVER=
+        kill "$WATCHER" 2>/dev/null
         case $STATUS in 1 | 2) sleep 3 ;; esac    # for the head node to notice that its Ray is gone
     else
         STATUS=$([ -n "$STOP" ] && echo 85 || echo 1)
@@ -256,7 +290,10 @@ case $STATUS in
         say "what the nodes said is in $JOB_DIR"
         ;;
 esac
-if [ "$STATUS" = 85 ] && [ -n "$REQUEUE" ]; then
+if [ "$STATUS" = 85 ] && [ -n "$REQUEUE" ] && [ "$REQUEUE" -lt 60 ] && [ "${SLURM_RESTART_COUNT:-0}" -gt 0 ]; then
+    say "time was up $REQUEUE s after the start, so that a requeue gains nothing: the time limit must be longer than the"
+    say "five minutes before it (or --signal=B:USR1@60). Submit it again to go on"
+elif [ "$STATUS" = 85 ] && [ -n "$REQUEUE" ]; then
     say "time is up: requeue"
     sleep 60 & SLEEP=$!
     trap 'kill "$SLEEP"; exit 85' TERM    # which is what the requeue brings us

@@ -56,7 +56,7 @@ class Cluster:
         wanted = 1.0 if self.gpus_for_trainer is None else self.gpus_for_trainer
         if wanted:
             _wait_for_nodes(expected_nodes(), or_else=_gpus)
-        return RemoteTrainer(plan, surrogate_dir, min(wanted, _gpus()))  # or it would wait for one for ever
+        return RemoteTrainer(plan, surrogate_dir, min(wanted, _gpus()), _gpus)
 
 
 @contextmanager

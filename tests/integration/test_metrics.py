@@ -6,14 +6,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
-import sys
 import threading
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -22,34 +21,14 @@ from typing import Any
 import pytest
 
 from raydnnr.cluster.metrics import GAUGES
+from tests.small_scan import SmallScan, wait_for
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = json.loads((ROOT / "slurm" / "grafana.json").read_text())
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"]]
-CONFIG = """
-[scan]
-name = "watched"
-points = 0
-iterations = 0
-max_evaluations = 100000
-[search]
-method = "mls_dnnr"
-bootstrap_points = 40
-points_per_iteration = 40
-epochs = 20
-[parameters]
-x = { low = 0, high = 1 }
-[[tools]]
-name = "watched"
-kind = "python"
-function = "watched:observables"
-[observables.y]
-likelihood = { kind = "gauss", mean = 0.5, sigma = 0.1 }
-[cluster]
-slots = 2
-"""
+SEARCH = 'method = "mls_dnnr"\nbootstrap_points = 40\npoints_per_iteration = 40\nepochs = 20'
 PHYSICS = """
 import time
 def observables(point):
@@ -61,32 +40,14 @@ def observables(point):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A scan that runs, in this folder; Ray's files are in its ``tmp``."""
-    folder = tmp_path_factory.mktemp("w")
-    (folder / "scan.toml").write_text(CONFIG)
-    (folder / "watched.py").write_text(PHYSICS)
-    with open(folder / "err", "w") as err:
-        driver = subprocess.Popen([sys.executable, "-m", "raydnnr.run", "scan.toml"], cwd=folder, stderr=err,
-                                  stdout=subprocess.DEVNULL)
-    yield folder
+def scan(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SmallScan]:
+    """A scan that runs and has trained."""
+    scan = SmallScan(tmp_path_factory.mktemp("w"), SEARCH, physics=PHYSICS)
+    driver = scan.start()
+    scan.wait_for(lambda: scan.status().get("training"), "the first training", driver)
+    yield scan
     driver.terminate()
     assert driver.wait(60) == 85
-
-
-def wait_for(found: Callable[[], Any], what: str, within_s: float = 150.0) -> Any:
-    deadline = time.monotonic() + within_s
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"waited {within_s:g} s for {what}"
-        time.sleep(0.5)
-    return value
-
-
-def status(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "runs" / "watched" / "status.json").read_text()))
-    except (OSError, ValueError):
-        return {}
 
 
 def test_grafana_asks_for_every_metric_and_no_other() -> None:
@@ -97,37 +58,38 @@ def test_grafana_asks_for_every_metric_and_no_other() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("prometheus"), reason="prometheus is not installed (apt-get install prometheus)")
-def test_prometheus_answers_every_query_of_the_dashboard(folder: Path, tmp_path: Path) -> None:
-    wait_for(lambda: status(folder).get("training"), "the first training")
+def test_prometheus_answers_every_query_of_the_dashboard(scan: SmallScan, tmp_path: Path) -> None:
     (tmp_path / "prometheus.yml").write_text(json.dumps({
         "global": {"scrape_interval": "2s"},
-        "scrape_configs": [{"job_name": "ray", "file_sd_configs": [{"files": [str(discovery(folder))]}]}]}))
+        "scrape_configs": [{"job_name": "ray", "file_sd_configs": [{"files": [str(discovery(scan))]}]}]}))
+    with socket.create_server(("127.0.0.1", 0)) as server:  # a port that is free: other tests may run beside these
+        address = f"127.0.0.1:{server.getsockname()[1]}"
     with open(tmp_path / "log", "w") as log:
         prometheus = subprocess.Popen(
             ["prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-             "--web.listen-address=127.0.0.1:19090"], stdout=log, stderr=log)
+             f"--web.listen-address={address}"], stdout=log, stderr=log)
     try:
-        wait_for(lambda: all(map(ask, QUERIES)), "answers to all queries")
-        counted = {r["metric"]["status"]: float(r["value"][1]) for r in ask(QUERIES[5])}
+        wait_for(lambda: all(ask(address, query) for query in QUERIES), (tmp_path / "log").read_text, prometheus)
+        counted = {r["metric"]["status"]: float(r["value"][1]) for r in ask(address, QUERIES[5])}
         assert counted.keys() == {"ok", "invalid", "failed"} and counted["ok"] > counted["failed"] > 0
-        assert {r["metric"]["scan"] for r in ask("ray_raydnnr_slots")} == {"watched"}
+        assert {r["metric"]["scan"] for r in ask(address, "ray_raydnnr_slots")} == {"small"}
     finally:
         prometheus.terminate()
         prometheus.wait(20)
 
 
-def ask(query: str) -> list[dict[str, Any]]:
+def ask(prometheus: str, query: str) -> list[dict[str, Any]]:
     words = urllib.parse.urlencode({"query": query.replace("$scan", ".*")})
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:19090/api/v1/query?{words}", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://{prometheus}/api/v1/query?{words}", timeout=10) as answer:
             return list(json.load(answer)["data"]["result"])
     except OSError:
         return []
 
 
-def discovery(folder: Path) -> Path:
+def discovery(scan: SmallScan) -> Path:
     """Ray's list of what Prometheus should ask."""
-    driver = status(folder)["pid"]
+    driver = scan.status()["pid"]
     for pid in (int(p) for p in os.listdir("/proc") if p.isdigit()):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
@@ -141,15 +103,19 @@ def discovery(folder: Path) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="chromium is not installed (apt-get install chromium)")
-def test_a_browser_shows_the_actors(folder: Path, tmp_path: Path) -> None:
-    wait_for(lambda: status(folder).get("evaluations"), "the first evaluations")
-    token = (folder / "runs" / "watched" / "ray-token").read_text()
-    with with_token(status(folder)["dashboard"].removeprefix("http://"), token) as address:
+def test_a_browser_shows_the_actors(scan: SmallScan, tmp_path: Path) -> None:
+    token = (scan.run_dir / "ray-token").read_text()
+    with with_token(scan.status()["dashboard"].removeprefix("http://"), token) as address:
         command = ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=30000",
                    f"--user-data-dir={tmp_path}/profile", "--dump-dom", f"http://{address}/#/actors"]
-        shown = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
+        shown = ""
 
-    assert "EvaluatorActor" in shown and "TrainerActor" in shown and "evaluator-" in shown
+        def look() -> bool:
+            nonlocal shown
+            shown = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False).stdout
+            return all(name in shown for name in ("EvaluatorActor", "TrainerActor", "evaluator-"))
+
+        wait_for(look, lambda: shown)
 
 
 @contextmanager

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,37 +14,14 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.small_scan import SmallScan
+
 pytest.importorskip("grpc")
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(
     not sys.platform.startswith("linux") or os.geteuid() != 0 or not shutil.which("useradd"),
     reason="makes a user, and so needs Linux and root")]
 
 USER = "raydnnr-intruder"
-CONFIG = """
-[scan]
-name = "secret"
-points = 0
-iterations = 0
-max_evaluations = 100000
-[search]
-method = "random"
-[parameters]
-x = { low = 0, high = 1 }
-[[tools]]
-name = "secret"
-kind = "python"
-function = "secret:observables"
-[observables.y]
-likelihood = { kind = "gauss", mean = 0.5, sigma = 0.1 }
-[cluster]
-slots = 2
-"""
-PHYSICS = """
-import time
-def observables(point):
-    time.sleep(0.05)
-    return {"y": point["x"]}
-"""
 # Imports, and first uses, which import more, come first: the intruder may not be able to read the Python of whoever runs the tests.
 INTRUDER = """
 import concurrent.futures, copy, email.parser, encodings.idna, grpc, grpc._channel, http.client, json, logging, os, pwd, sys
@@ -130,16 +106,10 @@ class Running:
     """A scan at work: its processes, folders and ports."""
 
     def __init__(self, folder: Path) -> None:
-        (folder / "scan.toml").write_text(CONFIG)
-        (folder / "secret.py").write_text(PHYSICS)
-        self.run_dir = folder / "runs" / "secret"
-        with open(folder / "err", "w") as err:
-            self.driver = subprocess.Popen([sys.executable, "-m", "raydnnr.run", "scan.toml"], cwd=folder, stderr=err,
-                                           stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 150
-        while not list(self.run_dir.glob("evaluations/*.parquet")):
-            assert time.monotonic() < deadline and self.driver.poll() is None, (folder / "err").read_text()
-            time.sleep(0.2)
+        scan = SmallScan(folder)
+        self.run_dir = scan.run_dir
+        self.driver = scan.start()
+        scan.wait_for(lambda: list(self.run_dir.glob("evaluations/*.parquet")), "a shard", self.driver)
         self.processes = [psutil.Process(self.driver.pid), *psutil.Process(self.driver.pid).children(recursive=True)]
 
     def listening(self) -> list[tuple[str, int]]:

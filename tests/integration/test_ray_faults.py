@@ -68,7 +68,7 @@ def physics(folder: Path, run_dir: str) -> pd.DataFrame:
 
 def wait_for(folder: Path, driver: subprocess.Popen[str], name: str) -> psutil.Process:
     """The Ray actor of this class below the driver, once it is there and at work."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 150
     while time.monotonic() < deadline and driver.poll() is None:
         for p in psutil.Process(driver.pid).children(recursive=True):
             try:
@@ -86,7 +86,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     folder = tmp_path_factory.mktemp("undisturbed")
     write(folder)
     driver = start(folder, "run", "--inline")
-    _, err = driver.communicate(timeout=120)
+    _, err = driver.communicate(timeout=300)
     assert driver.returncode == 0, err
     return physics(folder, "run")
 
@@ -107,7 +107,7 @@ def test_killed_actors_are_replaced_and_innocents_do_not_pay(tmp_path: Path, und
     while not (tmp_path / "diary").exists() or (tmp_path / "diary").stat().st_size < 5:
         time.sleep(0.01)
     os.kill(evaluator.pid, signal.SIGKILL)  # with most of the bootstrap aboard
-    _, err = driver.communicate(timeout=150)
+    _, err = driver.communicate(timeout=300)
 
     assert driver.returncode == 0, err
     pd.testing.assert_frame_equal(physics(tmp_path, "run"), undisturbed)
@@ -122,12 +122,12 @@ def test_a_killed_driver_leaves_no_ray_behind(tmp_path: Path, undisturbed: pd.Da
     assert len(left) > 5  # Ray's servers
     driver.kill()
     driver.wait()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 60
     while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in left) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert [p for p in left if p.is_running() and p.status() != psutil.STATUS_ZOMBIE] == []
 
     again = start(tmp_path, "run")
-    _, err = again.communicate(timeout=120)
+    _, err = again.communicate(timeout=300)
     assert again.returncode == 0, err
     pd.testing.assert_frame_equal(physics(tmp_path, "run"), undisturbed)

@@ -50,7 +50,7 @@ def pipes(pid: int, only: str = "*") -> set[str]:
     return {name for name in found if name.startswith("pipe:")}
 
 
-def wait_until(what, timeout_s: float = 10.0) -> bool:
+def wait_until(what, timeout_s: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not what():
         if time.monotonic() > deadline:

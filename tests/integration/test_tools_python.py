@@ -55,7 +55,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
-def wait_until(what, timeout_s: float = 10.0) -> bool:
+def wait_until(what, timeout_s: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not what():
         if time.monotonic() > deadline:
@@ -130,7 +130,7 @@ def test_a_hang_is_failed_with_the_line_it_hung_at(slot):
     result = bad_chain.evaluate(BAD, slot)
     assert (result.status, result.reason.split("\n")[0]) == (Status.FAILED, "mine: timed out after 0.7 s")
     assert "in wait_for_ever" in result.reason
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30
     np.testing.assert_allclose(bad_chain.evaluate(GOOD, slot).values, disc(GOOD)[0])
 
 
@@ -138,7 +138,7 @@ def test_what_a_hanging_function_forked_dies_with_it(slot):
     result = chain("hangs_with_a_child", timeout_s=0.7).evaluate(BAD, slot)
     assert result.reason.startswith("mine: timed out")
     child = int((slot.scratch / "child.pid").read_text())
-    assert wait_until(lambda: not is_running(child), 5)
+    assert wait_until(lambda: not is_running(child))
 
 
 @pytest.mark.parametrize(
@@ -298,7 +298,7 @@ def test_a_killed_slot_gives_up_at_once(slot):
     threading.Timer(1.0, slot.kill).start()
     start = time.monotonic()
     result = bad_chain.evaluate_many(POINTS, slot)
-    assert time.monotonic() - start < 10
+    assert time.monotonic() - start < 30  # not the 60
     assert set(result.status) == {Status.FAILED}
 
 

@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,7 @@ printf 'Block MASS\\n 25 0.5\\nBlock SPINFO\\n 1 code\\n' > "$2"
 echo "$(date +%s.%N) $(hostname) $x" >> {folder}/diary
 """
 CARD = "Block MINPAR\n 1 x\n 2 y\n"
+OVER = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE", "PREEMPTED")
 
 
 @dataclass
@@ -76,6 +77,8 @@ class Scan:
         scratch: How much room the program takes where it works.
         user: Whose it is; root's if empty.
         method: The ``[search]`` table.
+        options: Run options.
+        config: Name of the configuration file.
     """
 
     lab: Lab
@@ -87,6 +90,8 @@ class Scan:
     user: str = ""
     method: str = RANDOM
     options: list[str] = field(default_factory=list)
+    config: str = "drill.toml"
+    jobs: list[Job] = field(default_factory=list, repr=False)  # that were submitted for it
 
     def __post_init__(self) -> None:
         self.folder = self.lab.shared / self.name
@@ -94,7 +99,7 @@ class Scan:
         tool = PROGRAM.format(folder=self.folder) if self.program else PYTHON
         config = CONFIG.format(points=self.points, tool=tool, observable=SLHA if self.program else "",
                                method=self.method.format(points=self.points))
-        (self.folder / "drill.toml").write_text(config)
+        (self.folder / self.config).write_text(config)
         (self.folder / "drill.py").write_text(PHYSICS.format(pause_s=self.pause_s, folder=self.folder))
         (self.folder / "code").write_text(CODE.format(pause_s=self.pause_s, scratch=self.scratch, folder=self.folder))
         (self.folder / "code").chmod(0o755)
@@ -108,9 +113,13 @@ class Scan:
         mark = self.folder / "slow"
         mark.touch() if on else mark.unlink()
 
-    def wait_for_word(self, word: str, within_s: float = 300.0) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, within_s: float = 300.0) -> None:
+        """Wait for something that a job does; not once points have failed, or no job is left to do it."""
+        self.lab.wait_until(condition, lambda: f"{what} in {self.name}: {self.output()}", within_s, self._hopeless)
+
+    def wait_for_word(self, word: str) -> None:
         """Wait until a job has said something."""
-        self.lab.wait_until(lambda: word in self.output(), lambda: f"{word!r} in {self.output()}", within_s)
+        self.wait_until(lambda: word in self.output(), repr(word))
 
     @property
     def run_dir(self) -> Path:
@@ -118,12 +127,13 @@ class Scan:
         return self.folder / "runs" / "drill"
 
     def submit(self, *options: str, environment: dict[str, str] | None = None) -> Job:
-        """``sbatch OPTIONS slurm/launch.sh drill.toml``."""
+        """``sbatch OPTIONS slurm/launch.sh drill.toml RUN_OPTIONS``."""
         words = [f"{k}={v}" for k, v in (environment or {}).items()]
         said = self.lab.run("login", "env", *words, "sbatch", "--output=out-%j.txt", *options,
-                            self.lab.repository / "slurm" / "launch.sh", "drill.toml", *self.options,
+                            self.lab.repository / "slurm" / "launch.sh", self.config, *self.options,
                             user=self.user, cwd=self.folder)
-        return Job(self, said.split()[-1])
+        self.jobs.append(Job(self, said.split()[-1]))
+        return self.jobs[-1]
 
     def diary(self) -> list[tuple[float, str, float]]:
         """Every evaluation that reached its end: when, where, its x."""
@@ -133,10 +143,17 @@ class Scan:
             return []
         return [(float(t), host, float(x)) for t, host, x in map(str.split, lines)]
 
-    def wait_for(self, n_points: int, host: str = "", within_s: float = 300.0) -> None:
+    def wait_for(self, n_points: int, host: str = "") -> None:
         """Wait until so many points have been evaluated (on a host)."""
-        self.lab.wait_until(lambda: sum(host in ("", h) for _, h, _ in self.diary()) >= n_points,
-                            lambda: f"{n_points} points on {host or 'all hosts'} in {self.name}: {self.output()}", within_s)
+        self.wait_until(lambda: sum(host in ("", h) for _, h, _ in self.diary()) >= n_points,
+                        f"{n_points} points on {host or 'all hosts'}")
+
+    def wait_for_stragglers(self) -> None:
+        """Wait until every point up to the newest one that is finished now is finished: points are given out in
+        order, so these are all that anybody had who was lost some time ago.
+        """
+        wanted = set(range(max(self.safe(), default=-1) + 1))
+        self.wait_until(lambda: wanted <= self.safe().keys(), f"all of the first {len(wanted)} points", 120)
 
     def output(self) -> str:
         """What all its jobs printed."""
@@ -152,6 +169,18 @@ class Scan:
             return finished_at(read_evaluations(self.run_dir).to_pandas())
         except RunDirectoryError:
             return {}
+
+    def failed(self) -> str:
+        """How many points have failed, and why, as far as the driver has told; empty if none have."""
+        try:
+            status = json.loads((self.run_dir / "status.json").read_text())
+        except (OSError, ValueError):
+            return ""
+        return f"{status['failed']} points have failed: {status['reasons']}" if status["failed"] else ""
+
+    def _hopeless(self) -> str:
+        states = [job.state for job in self.jobs]
+        return self.failed() or (f"all its jobs are over: {states}" if all(state in OVER for state in states) else "")
 
     def check(self, *faults: tuple[float, float]) -> pd.DataFrame:
         """The evaluations, of which there are as many as asked for, all ok, no point twice.
@@ -206,16 +235,13 @@ class Job:
         """Of its script."""
         return int(self._field("ExitCode").partition(":")[0])
 
-    def wait_for(self, state: str, within_s: float = 300.0) -> None:
+    def wait_for(self, state: str) -> None:
         """Wait for a state."""
-        self.scan.lab.wait_until(lambda: self.state == state, lambda: f"job {self.id} to be {state}, not {self.state}\n{self.scan.output()}",
-                                  within_s)
+        self._wait_until(lambda: self.state == state, state)
 
-    def end(self, within_s: float = 300.0) -> dict[str, Any]:
+    def end(self) -> dict[str, Any]:
         """Wait for its end; the scan's summary."""
-        lab = self.scan.lab
-        lab.wait_until(lambda: self.state not in ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING"),
-                       lambda: f"the end of job {self.id}: {self.scan.output()}", within_s)
+        self._wait_until(lambda: self.state in OVER, "over")
         text = (self.scan.folder / f"out-{self.id}.txt").read_text()
         assert self.state == "COMPLETED", f"{self.state}\n{text}"
         return dict(json.loads(re.findall(r"^\{.*\}$", text, re.MULTILINE)[-1]))
@@ -234,15 +260,22 @@ class Job:
 
     def requeued(self, before: int) -> None:
         """Wait until it was requeued more often than before, and do not wait the two minutes that Slurm holds it."""
-        self.scan.lab.wait_until(lambda: self.restarts > before, self.scan.output, 300)
+        self._wait_until(lambda: self.restarts > before, "requeued")
         self.start_now()
 
     def start_now(self) -> None:
         """Do not wait the two minutes that Slurm holds a requeued job, unless they are over."""
-        self.scan.lab.wait_until(lambda: self.state in ("PENDING", "RUNNING"), self.scan.output, 300)
+        self._wait_until(lambda: self.state in ("PENDING", "RUNNING"), "where it can start")
         time.sleep(2)  # a node refuses the credentials that a job is given in the second in which it was ended
         words = ("scontrol", "update", f"JobId={self.id}", "StartTime=now")
         self.scan.lab.run("login", *words, check=False)
+
+    def _wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something that becomes of the job; not once it is over, or points have failed."""
+        def hopeless() -> str:
+            return self.scan.failed() or (f"it is {self.state}" if self.state in OVER else "")
+
+        self.scan.lab.wait_until(condition, lambda: f"job {self.id} to be {what}: {self.scan.output()}", 300, hopeless)
 
     def _field(self, name: str) -> str:
         text = self.scan.lab.run("login", "scontrol", "show", "job", self.id)

@@ -23,6 +23,7 @@ PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "ip", "nsenter", "unshare
 ROOT = Path(__file__).parents[2]
 NAMESPACES = ("--net", "--uts", "--pid", "--ipc", "--mount")
 SBIN = "/usr/sbin:/sbin"
+HOPE_S = 3.0  # while something is waited for, between two looks at whether it can still come
 
 BOOT = """
 set -e
@@ -246,16 +247,26 @@ class Lab:
                         == len(names), lambda: self.run("login", "sinfo"), 60)
 
     @staticmethod
-    def wait_until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float) -> None:
-        """Wait for something; ``what`` is said in vain.
+    def wait_until(condition: Callable[[], object], what: str | Callable[[], str], within_s: float,
+                   hopeless: Callable[[], str] = str) -> None:
+        """Wait for something.
+
+        Args:
+            condition: What is waited for.
+            what: It, in words, for those who waited in vain.
+            within_s: Seconds.
+            hopeless: Why it will never come, asked now and then; empty while it may.
 
         Raises:
             AssertionError: In vain.
         """
-        deadline = time.monotonic() + within_s
+        began = asked = time.monotonic()
         while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"waited {within_s:g} s for {what if isinstance(what, str) else what()}")
+            now, why = time.monotonic(), ""
+            if now - asked > HOPE_S:
+                asked, why = now, hopeless()
+            if now - began > within_s or (why and not condition()):
+                raise AssertionError(f"{why or 'in vain'}; waited {now - began:.0f} s for {what if isinstance(what, str) else what()}")
             time.sleep(0.3)  # a look takes a few programs, and the machines share our processors
 
     def _configure(self) -> None:
