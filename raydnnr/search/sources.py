@@ -29,6 +29,7 @@ Array = NDArray[np.float64]
 N_CANDIDATES = 16  # children of each parent in a tournament
 N_STEPS = 64  # that are considered from each row
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
+APART = 0.05  # that predicted valleys are taken for different ones, times the root of P
 MAX_DESCENDED = 300  # before there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
@@ -156,7 +157,8 @@ class Region(_Floored):
     """The cloud of points that the surrogate takes for good, thinned to those that cover it best.
 
     While good points are few, it goes down from the best rows by the surrogate's gradients, no farther than a trust
-    region of many sizes: along the floor of a thin, bent valley, where random steps leave it.
+    region of many sizes: along the floor of a thin, bent valley, where random steps leave it. Half of the picks are
+    those that are likeliest to be good, be they far and hardly likely; the others are best under one draw each.
 
     Attributes:
         acquisition: ``coverage`` (expected gain of coverage), ``farthest`` (P(good) cubed times distance), ``rim and
@@ -179,9 +181,18 @@ class Region(_Floored):
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
         if scene.few_good:
-            return by_draws(scene, scene.descended(scene.parents(MAX_DESCENDED)), n)
+            return self._first_good(scene, n)
         pick = ACQUISITIONS[self.acquisition]
         return scene.cloud[pick(scene.cloud, scene.p_good(scene.cloud), scene.known, n)]
+
+    def _first_good(self, scene: Scene, n: int) -> Array:
+        """Points (n, P), or fewer, while good points are few."""
+        down = scene.descended(scene.parents(MAX_DESCENDED))
+        candidates = np.concatenate([down, scene.projected[0]])
+        chance = scene.p_good(candidates)
+        candidates, chance = candidates[chance > 0], chance[chance > 0]
+        likeliest = candidates[_apart(candidates, -chance, (n + 1) // 2, APART * math.sqrt(scene.n_params))]
+        return np.concatenate([likeliest, by_draws(scene, down, n - len(likeliest))])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +274,7 @@ class Valleys(_Floored):
         if not scene.few_good:
             possible = (scene.emulator.nll(targets) < scene.emulator.threshold).any(axis=0)
             candidates, away = candidates[possible], away[possible]
-        return candidates[_apart(candidates, away, n, 0.05 * math.sqrt(scene.n_params))]
+        return candidates[_apart(candidates, away, n, APART * math.sqrt(scene.n_params))]
 
 
 @dataclass(frozen=True, kw_only=True)
