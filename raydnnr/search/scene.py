@@ -94,7 +94,8 @@ class Scene:
 
     def _by_valley(self, rows: Index) -> Index:
         """The first rows of each of the first few valleys: rows around the first one that belongs to no other."""
-        size, found = max(10, 2 * self.n_params), []
+        size = max(10, 2 * self.n_params)
+        found: list[Index] = []
         while len(rows) and len(found) < MAX_VALLEYS:
             away = np.linalg.norm(self.u[rows] - self.u[rows[0]], axis=1) > VALLEY * math.sqrt(self.n_params)
             found.append(rows[~away][:size])
