@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from raydnnr.errors import ConfigError, RaydnnrError
+from raydnnr.errors import ConfigError, RaydnnrError, StorageError
 from raydnnr.logs import log_file, say, show_warnings
 
 if TYPE_CHECKING:
@@ -138,6 +138,7 @@ def run(
         except BaseException as error:
             watch.write_status("failed", f"{type(error).__name__}: {error}")
             raise
+        reason = _saved(store, reason)
         watch.write_status(STATES.get(reason.exit_status, "failed"), reason.text)
         watch.say_times()
         log.info("scan ended: %s", reason.text)
@@ -214,6 +215,15 @@ def _measured(watch: Watch, plan: Plan, inline: bool) -> Watch:
         metrics(summary, state, report)
 
     return both
+
+
+def _saved(store: Store, reason: StopReason) -> StopReason:
+    """Why the scan ended, once all is on disk; what is in the way of that, if anything is."""
+    try:
+        store.save()
+    except StorageError as error:
+        return replace(reason, text=str(error), exit_status=EXIT_STOPPED)
+    return reason
 
 
 def _result(plan: Plan, store: Store, reason: StopReason) -> Result:

@@ -234,6 +234,17 @@ class Store:
         self._known.last_id = n - 1
         self._known.memory.add(points.point_id, x, observables, scored.nll, status, 0, points.origin)
 
+    def save(self) -> None:
+        """Write everything that waits.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
+        with self._disk("closing"):
+            for r in self._rounds:
+                r.write_journal()
+                r.journal.sync()
+
     def close(self) -> None:
         """Write everything that waits and let the run directory go.
 
@@ -244,10 +255,7 @@ class Store:
         self._compaction.close()
         self._surveyor.shutdown(wait=False, cancel_futures=True)
         try:
-            with self._disk("closing"):
-                for r in self._rounds:
-                    r.write_journal()
-                    r.journal.sync()
+            self.save()
         except StorageError as error:
             if not known:
                 raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 
@@ -9,6 +10,7 @@ import pytest
 
 from raydnnr.export import read_evaluations
 from raydnnr.run import main, run
+from raydnnr.store import Store
 from tests.unit.plans import square
 
 PHYSICS = """\
@@ -104,6 +106,20 @@ def test_a_scan_that_went_on_is_the_scan_that_was_never_stopped(capsys):
     tables = [read_evaluations(folder).to_pandas() for folder in ("runs/square", "other")]
     for name in ("point_id", "iteration", "origin", "x", "y", "r", "loss_r", "nll", "status"):
         assert tables[0][name].tolist() == tables[1][name].tolist()
+
+
+def test_a_disk_that_is_full_at_the_very_end_is_85_and_the_same_command_goes_on(monkeypatch, capsys):
+    def full(store):
+        with store._disk("closing"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as there:
+        there.setattr(Store, "save", full)
+        status, summary, _ = command(capsys, "--inline")
+    assert status == 85
+    assert "the disk is full while closing" in summary["reason"]
+    status, summary, _ = command(capsys, "--inline")
+    assert (status, summary["evaluations"]) == (0, 40)
 
 
 def test_a_changed_likelihood_scores_a_run_again_without_new_physics(capsys):
