@@ -24,7 +24,8 @@ FAR, NEW_ISLAND = 3.0, 5.0  # from how many such distances on a point is a new i
 MAX_KNOWN = 5000  # good points that distances are measured to
 SHARPNESS = 2.0  # shares grow like this power of the worth per evaluation
 FEW_GOOD = 6
-N_BEST, PROGRESS = 10, 0.95  # that a point must belong to, clearly: below this share of the last one's violation
+N_BEST = 10  # that a point must belong to, clearly
+PROGRESS = 0.95  # a violation below this share of another one is clearly lower
 FIRST_GUESS = (0.5, 1.0)  # worth and evaluations that every source starts with
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from raydnnr.search.bandit import PROGRESS
 from raydnnr.search.region import project, reflect, stir, walk
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ Array = NDArray[np.float64]
 Index = NDArray[np.intp]
 
 FEW_GOOD = 10  # with fewer good points, the best ones stand in for them
-PATIENCE, PROGRESS = 200, 0.95  # rows after which a search without good points is stuck, and what counts as progress
+PATIENCE = 200  # rows without progress after which a search for the first good points is stuck
 MAX_VALLEYS, VALLEY = 3, 0.1  # that it then follows at once, and how wide they are, times the root of P
 REACH = (-1.7, -0.3)  # decadic logarithms of how far a descent may lead
 MAX_GOOD = 5000  # good points that are looked at, drawn at random from more

@@ -320,8 +320,9 @@ class _Task:
             return (rival, test) if test.error < CLEARLY_BETTER * best.error else (name, best)
 
         for rival in self.rivals():
-            if best.error >= EXACT and not (rival == BENT_SMOOTH and name != BENT) and not self.is_simple(
-                    before, column, rival):
+            if best.error < EXACT:
+                break
+            if not (rival == BENT_SMOOTH and name != BENT) and not self.is_simple(before, column, rival):
                 name, best = better(rival, n_few)
         if best.error >= EXACT and name in ADAPTS and not self.is_simple(before, column, ADAPTS[name]):
             name, best = better(ADAPTS[name], n_few)
