@@ -143,7 +143,8 @@ class Hybrid:
             learner = Learner(surrogate=self.surrogate, max_rows=self.max_rows)
             emulator, skill = learner.learn(rows, problem.likelihoods, threshold, problem.seed, self._memo)
         pending = problem.space.to_unit_cube(view.pending)
-        scene = Scene(rows.u, rows.nll, violation, threshold, pending, emulator, rng)
+        believed = np.isin(view.origins(), [word for word, source in self._sources().items() if source.needs_surrogate])
+        scene = Scene(rows.u, rows.nll, violation, threshold, pending, emulator, rng, believed=believed)
         u, origin = self._choose(scene, view, skill, n_points)
         x = problem.space.from_unit_cube(u)
         if emulator is None:

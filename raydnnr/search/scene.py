@@ -32,6 +32,7 @@ WALK_STEPS = 4
 N_STIRRED = 6  # moves that even out the cloud
 FAR = 3.0  # from a good point, in units of the median distance between neighbouring ones
 MAX_CLOUD = 1000
+MAX_BELIEVED, N_WITNESSES = 1000, 8  # points that the surrogate chose, of which so many beside a candidate bear witness
 MAX_WALKED = 250  # projected points that walk on
 
 
@@ -48,6 +49,7 @@ class Scene:
         pending: Points under way (M, P).
         emulator: The surrogate; None while there is too little to learn from.
         rng: Source of all randomness of the round.
+        believed: Rows (N,) that were chosen because the surrogate took them for good; empty where that is not known.
     """
 
     u: Array
@@ -57,6 +59,7 @@ class Scene:
     pending: Array
     emulator: Emulator | None
     rng: np.random.Generator
+    believed: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, np.bool_))
     chosen: list[Array] = field(default_factory=list)
 
     @property
@@ -180,4 +183,21 @@ class Scene:
     def p_good(self, candidates: Array) -> Array:
         """Probability (C,) that candidates are good."""
         assert self.emulator is not None
-        return self.emulator.p_good(candidates, seed=int(self.rng.integers(2**31)))
+        return self.emulator.p_good(candidates, seed=int(self.rng.integers(2**31))) * self.trust(candidates)
+
+    def trust(self, candidates: Array) -> Array:
+        """Factor (C,) for the probability of candidates, below 1 where most points beside them that the surrogate chose
+        lately were not good: it may be wrong there for a reason that it cannot learn.
+        """
+        from scipy.spatial import cKDTree
+
+        rows = np.flatnonzero(self.believed)[-MAX_BELIEVED:]
+        if self.few_good or len(rows) <= N_WITNESSES or not len(candidates):
+            return np.ones(len(candidates))
+        tree, good = cKDTree(self.u[rows]), self.nll[rows] < self.threshold
+        near = float(np.median(tree.query(self.u[rows], k=N_WITNESSES + 1)[0][:, -1]))
+        distance, witness = tree.query(candidates, k=N_WITNESSES)
+        beside = distance <= near
+        hits = (good[witness] & beside).sum(axis=1)
+        trusted: Array = np.minimum(1.0, 2.0 * (hits + 1.0) / (beside.sum(axis=1) + 2.0))
+        return trusted

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import tokenize
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -333,7 +334,7 @@ class Emulator:
             recalibration = Recalibration(*arrays["recalibration"].tolist())
             return cls(likelihoods, float(arrays["threshold"]), targets, validity, arrays["floors"], recalibration)
         except (OSError, EOFError, ValueError, TypeError, AttributeError, LookupError, RuntimeError,
-                zipfile.BadZipFile) as error:  # what rubbish makes of these readers
+                zipfile.BadZipFile, tokenize.TokenError) as error:  # what rubbish makes of these readers
             raise RunDirectoryError(f"{path}: the surrogate cannot be read ({error}); run the scan again to make it "
                                     "anew") from error
 
@@ -350,13 +351,15 @@ def _process_arrays(key: str, process: GaussianProcess) -> dict[str, Array]:
     if lengths.single is not None:
         arrays |= {"single": lengths.single, "share": np.array(lengths.share)}
     if lengths.turn is not None and lengths.stretch is not None:
-        arrays |= {"turn": lengths.turn, "stretch": lengths.stretch}
+        arrays |= {"axes": lengths.turn, "stretch": lengths.stretch}
     return {f"{key}_{name}": array for name, array in arrays.items()}
 
 
 def _process(arrays: Mapping[str, Array], key: str) -> GaussianProcess:
+    if (f"{key}_axes" in arrays) != (f"{key}_stretch" in arrays):
+        raise ValueError("its coordinates are incomplete")
     lengths = Lengths(arrays[f"{key}_length"], float(arrays[f"{key}_noise"]), bool(arrays.get(f"{key}_smooth", False)),
-                      arrays.get(f"{key}_single"), float(arrays.get(f"{key}_share", 0.0)), arrays.get(f"{key}_turn"),
+                      arrays.get(f"{key}_single"), float(arrays.get(f"{key}_share", 0.0)), arrays.get(f"{key}_axes"),
                       arrays.get(f"{key}_stretch"))
     return GaussianProcess(lengths, arrays[f"{key}_u"], arrays[f"{key}_y"])
 

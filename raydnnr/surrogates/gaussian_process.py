@@ -15,7 +15,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from raydnnr.surrogates.kernels import MIN_NOISE, Lengths, between, blocks, of_block, one_thread, pulled
+from raydnnr.surrogates.kernels import (
+    MIN_NOISE,
+    Lengths,
+    between,
+    blocks,
+    by_point,
+    coordinates,
+    of_block,
+    one_thread,
+    pulled,
+)
 
 Array = NDArray[np.float64]
 
@@ -36,10 +46,11 @@ class GaussianProcess:
         self.lengths, self.u, self.y = lengths, u, y
         if not (np.isfinite(u).all() and np.isfinite(y).all()):
             raise ValueError("a row of a Gaussian process is not finite")
-        self._x, t = torch.from_numpy(np.ascontiguousarray(u)), torch.from_numpy(np.ascontiguousarray(y))
+        t = torch.from_numpy(np.ascontiguousarray(y))
         self._noise = lengths.noise + MIN_NOISE
         with one_thread():
-            k = between(lengths, self._x, self._x)
+            self._z = coordinates(lengths, torch.from_numpy(np.ascontiguousarray(u)))
+            k = between(lengths, self._z, self._z)
             k.diagonal().add_(self._noise)
             factor, failed = torch.linalg.cholesky_ex(k)
             while failed > 0:  # rows so close that rounding makes them one
@@ -61,8 +72,9 @@ class GaussianProcess:
     def gradient(self, u: Array) -> tuple[Array, Array]:
         """Expected target (C,) and its gradient (C, P)."""
         with one_thread():
-            value, gradient = pulled(self.lengths, torch.from_numpy(u), self._x, self._alpha)
-            return (self._mean + value).numpy(), gradient.numpy()
+            x = torch.from_numpy(u)
+            value, gradient = pulled(self.lengths, coordinates(self.lengths, x), self._z, self._alpha)
+            return (self._mean + value).numpy(), by_point(self.lengths, x, gradient).numpy()
 
     def moments(self, u: Array) -> tuple[Array, Array]:
         """Expected target (C,) and its standard deviation (C,), noise included."""
@@ -72,7 +84,8 @@ class GaussianProcess:
 
     def _kernels(self, u: Array) -> Iterator[Tensor]:
         """With the rows (B, N), for a block of points at a time."""
-        return (of_block(self.lengths, block, self._x) for block in blocks(torch.from_numpy(u), self._x))
+        z = coordinates(self.lengths, torch.from_numpy(u))
+        return (of_block(self.lengths, block, self._z) for block in blocks(z, self._z))
 
     def _expected(self, k: Tensor) -> Array:
         expected: Array = (self._mean + k @ self._alpha).numpy()

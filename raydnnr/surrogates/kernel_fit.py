@@ -10,7 +10,7 @@ Shapes: **N** rows, **P** parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from torch import Tensor
 
-from raydnnr.surrogates.kernels import MIN_NOISE, Lengths, alone, one_thread, scaled, stretched, together
+from raydnnr.surrogates.kernels import MIN_NOISE, Lengths, alone, one_thread, stretched, together
 
 Array = NDArray[np.float64]
 
@@ -85,18 +85,20 @@ def log_posterior(lengths: Lengths, u: Array, y: Array) -> float:
 
 def kernel_of(lengths: Lengths) -> str:
     """Which kernel some lengths are of."""
+    if lengths.single is not None:
+        return ADDITIVE
     if lengths.turn is not None:
         return NORMAL_ADAPTED if lengths.smooth else ADAPTED
-    return ADDITIVE if lengths.single is not None else NORMAL if lengths.smooth else MATERN
+    return NORMAL if lengths.smooth else MATERN
 
 
 @dataclass(frozen=True)
 class _Fit:
     """Rows (N, P), their target (N,), and the kernel whose lengths are sought.
 
-    Its coordinates, theta, are logarithms of the lengths and the noise; for the additive kernel also of the lengths of
-    the functions of one parameter, and of their share. On adapted coordinates the stretches follow, and the numbers of
-    the turn beside its diagonal.
+    Its coordinates, theta, are logarithms of the lengths and the noise; for an additive kernel also of the lengths of
+    the functions of one coordinate, and of their share. On adapted coordinates the stretches follow, and the numbers of
+    the turn beside its diagonal, in units of the lengths of both parameters: so that none matters far more than others.
     """
 
     x: Tensor
@@ -108,6 +110,11 @@ class _Fit:
         """P."""
         return self.x.shape[1]
 
+    @property
+    def is_adapted(self) -> bool:
+        """Whether the kernel is on adapted coordinates."""
+        return self.kernel in (ADAPTED, NORMAL_ADAPTED)
+
     def theta(self, lengths: Lengths) -> Array:
         """Coordinates of some lengths; what those lack is taken from the middle of the prior."""
         theta = np.append(lengths.length, lengths.noise)
@@ -118,20 +125,18 @@ class _Fit:
 
     def lengths(self, theta: Array) -> Lengths:
         """Lengths of some coordinates."""
-        value, p = np.exp(theta), self.n_params
+        p = self.n_params
+        positive, adapted = np.split(theta, [2 * p + 2 if self.kernel == ADDITIVE else p + 1])
+        value = np.exp(positive)
+        found = Lengths(value[:p], float(value[p]), self.kernel in (NORMAL, NORMAL_ADAPTED))
         if self.kernel == ADDITIVE:
-            return Lengths(value[:p], float(value[p]), False, value[p + 1 : -1], float(value[-1]))
+            found = replace(found, single=value[p + 1 : -1], share=float(value[-1]))
         if self.is_adapted:
             turn = np.eye(p)
-            turn[self.beside] = theta[2 * p + 1 :]
-            return Lengths(value[:p], float(value[p]), self.kernel == NORMAL_ADAPTED, turn=turn,
-                           stretch=theta[p + 1 : 2 * p + 1])
-        return Lengths(value[:p], float(value[p]), self.kernel == NORMAL)
-
-    @property
-    def is_adapted(self) -> bool:
-        """Whether the kernel is."""
-        return self.kernel in (ADAPTED, NORMAL_ADAPTED)
+            turn[self.beside] = adapted[p:]
+            turn *= _ratios(found.length)
+            found = replace(found, turn=turn, stretch=adapted[:p])
+        return found
 
     @property
     def beside(self) -> NDArray[np.bool_]:
@@ -144,7 +149,7 @@ class _Fit:
             return np.empty(0)
         if lengths.turn is None or lengths.stretch is None:
             return np.zeros(self.n_params**2)
-        return np.append(lengths.stretch, lengths.turn[self.beside])
+        return np.append(lengths.stretch, (lengths.turn / _ratios(lengths.length))[self.beside])
 
     def first(self, simple: Lengths | None) -> list[Lengths]:
         """Starts: lengths of a simpler kernel where they are known, else the middle of the prior and short ones; of the
@@ -161,22 +166,22 @@ class _Fit:
         p = self.n_params
         mean = np.append(np.full(p, math.log(0.6 * math.sqrt(p))), math.log(1e-4))
         width = np.append(np.ones(p), 1.5)
+        if self.kernel == ADDITIVE:
+            mean = np.concatenate([mean, np.full(p, math.log(SINGLE)), [math.log(SHARE)]])
+            width = np.concatenate([width, np.ones(p), [2.0]])
         if self.is_adapted:
-            adapted = np.append(np.full(p, STRETCH), np.full(p**2 - p, TURN))
-            return np.append(mean, np.zeros(p**2)), np.append(width, adapted)
-        if self.kernel != ADDITIVE:
-            return mean, width
-        return (np.concatenate([mean, np.full(p, math.log(SINGLE)), [math.log(SHARE)]]),
-                np.concatenate([width, np.ones(p), [2.0]]))
+            mean = np.append(mean, np.zeros(p**2))
+            width = np.concatenate([width, np.full(p, STRETCH), np.full(p**2 - p, TURN)])
+        return mean, width
 
     def bounds(self) -> list[tuple[float, float]]:
         """Of the coordinates."""
+        p = self.n_params
         lengths, noise = ((math.log(low), math.log(high)) for low, high in (LENGTH_RANGE, NOISE_RANGE))
-        own = [lengths] * self.n_params + [noise]
+        own = [lengths] * p + [noise]
         if self.kernel == ADDITIVE:
-            own += [lengths] * self.n_params + [(math.log(LEAST_SHARE), math.log(MOST_SHARE))]
+            own += [lengths] * p + [(math.log(LEAST_SHARE), math.log(MOST_SHARE))]
         if self.is_adapted:
-            p = self.n_params
             own += [(-MOST_STRETCH, MOST_STRETCH)] * p + [(-MOST_TURN, MOST_TURN)] * (p**2 - p)
         return own
 
@@ -192,8 +197,9 @@ class _Fit:
         """Negative log posterior, up to a constant, and its gradient. Variance and mean of the target are profiled out.
         """
         n, p, lengths = len(self.x), self.n_params, self.lengths(theta)
-        k, slope = together(lengths, self.x, self.x)
-        singles = [] if lengths.single is None else list(alone(lengths.single, self.x, self.x))
+        z, by_adapted = self._coordinates(lengths)
+        k, slope = together(lengths, z, z)
+        singles = [] if lengths.single is None else list(alone(lengths.single, z, z))
         whole, part = 1.0 / (1.0 + lengths.share), lengths.share / (1.0 + lengths.share) / p
         added = sum((one for one, _ in singles), torch.zeros(())) * part
         full = k * whole + added
@@ -207,35 +213,46 @@ class _Fit:
         variance = max(float(self.y @ alpha) / n, 1e-12)
         weight = inverse - torch.outer(alpha, alpha) / variance
         gradient = np.empty_like(theta)
-        if self.is_adapted:
-            gradient[:p], gradient[p + 1 :] = self._by_adapted(weight * slope, lengths)
-        else:
-            gradient[:p] = whole * _by_length(weight * slope, scaled(lengths, self.x))
+        gradient[:p], by_z = _by_length(weight * slope, z, lengths.length, whole)
         gradient[p] = 0.5 * float(weight.diagonal().sum()) * lengths.noise
         if lengths.single is not None:
-            z = self.x / torch.from_numpy(lengths.single)
             for d, (_, own) in enumerate(singles):
-                gradient[p + 1 + d] = part * float(_by_length(weight * own, z[:, d : d + 1])[0])
-            gradient[-1] = 0.5 * whole * float((weight * (added - (1.0 - whole) * k)).sum())
+                one = slice(d, d + 1)
+                gradient[p + 1 + d], by_own = _by_length(weight * own, z[:, one], lengths.single[one], part)
+                by_z[:, one] += by_own
+            gradient[2 * p + 1] = 0.5 * whole * float((weight * (added - (1.0 - whole) * k)).sum())
+        if lengths.turn is not None:
+            stretches, by_turn = by_adapted(by_z)
+            gradient[-p * p :] = np.append(stretches, (by_turn * _ratios(lengths.length))[self.beside])
+            by_ratio = by_turn * lengths.turn
+            gradient[:p] += by_ratio.sum(1) - by_ratio.sum(0)
         middle, width = self.prior()
         off = (theta - middle) / width
         loss = 0.5 * n * math.log(variance) + float(factor.diagonal().log().sum())
         return loss + 0.5 * float(off @ off), gradient + off / width
 
-    def _by_adapted(self, g: Tensor, lengths: Lengths) -> tuple[Array, Array]:
-        """The part of the gradient of lengths (P,), and of stretches and turn; ``g`` (N, N) as in `_by_length`."""
-        assert lengths.turn is not None and lengths.stretch is not None
-        length, turn = torch.from_numpy(lengths.length), torch.from_numpy(lengths.turn)
-        point, _, by_stretch = stretched(lengths.stretch, self.x)
-        s = point / length
-        pull = g.sum(1)[:, None] * s - g @ s
-        metric, about = turn.T @ turn, s.T @ pull
-        by_length = (about * metric).sum(0).numpy()
-        stretches = -((pull @ metric) * by_stretch / length).sum(0).numpy()
-        return by_length, np.append(stretches, -(turn @ about).numpy()[self.beside])
+    def _coordinates(self, lengths: Lengths) -> tuple[Tensor, Callable[[Tensor], tuple[Array, Array]]]:
+        """Coordinates (N, P) of the rows, and what makes of a gradient by these one by stretches (P,) and turn (P, P).
+        """
+        if lengths.turn is None or lengths.stretch is None:
+            return self.x, lambda by_z: (np.empty(0), np.empty((0, 0)))
+        turn = torch.from_numpy(lengths.turn)
+        s, _, by_stretch = stretched(lengths.stretch, self.x)
+        return s @ turn.T, lambda by_z: (((by_z @ turn) * by_stretch).sum(0).numpy(), (by_z.T @ s).numpy())
 
 
-def _by_length(g: Tensor, z: Tensor) -> Array:
-    """Half the sum over pairs of rows of ``g`` times the squared distance in each column of ``z`` (N, P)."""
-    found: Array = (g.sum(1) @ (z * z) - ((g @ z) * z).sum(0)).numpy()
-    return found
+def _ratios(length: Array) -> Array:
+    """Of lengths (P, P): how much longer that of the row is than that of the column."""
+    return length[:, None] / length[None, :]
+
+
+def _by_length(g: Tensor, z: Tensor, length: Array, share: float) -> tuple[Array, Tensor]:
+    """The gradient of the loss by the logarithm of lengths (D,), and by coordinates z (N, D).
+
+    ``g`` (N, N): the gradient by a kernel of these, times minus the slope of that, of which there is a ``share``.
+    """
+    divisor = torch.from_numpy(length)
+    v = z / divisor
+    pull = (g.sum(1)[:, None] * v - g @ v).mul_(share)
+    found: Array = (pull * v).sum(0).numpy()
+    return found, -pull / divisor

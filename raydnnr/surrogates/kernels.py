@@ -6,13 +6,13 @@ analytic function from fewer rows:
 .. math:: k(r) = (1 + \sqrt 5 r + \tfrac 5 3 r^2) e^{-\sqrt 5 r} \text{ or } e^{-r^2/2},
           \quad r^2 = \sum_d (u_d - u'_d)^2 / \ell_d^2
 
-On *adapted coordinates* it measures the distance after each parameter was stretched at one end (input warping; Snoek et
-al., arXiv:1402.0929) and all were mixed by a linear map close to the identity (a factor of a Mahalanobis distance;
+On *adapted coordinates* z it measures the distance after each parameter was stretched at one end (input warping; Snoek
+et al., arXiv:1402.0929) and all were mixed by a linear map close to the identity (a factor of a Mahalanobis distance;
 Vivarelli and Williams, NIPS 1998). What acts through its logarithm or inverse then varies evenly, and a length may lie
 along a direction that is no axis: two masses that are nearly equal, a resonance at twice a mass:
 
-.. math:: r^2 = |A\,(s - s')|^2, \quad s_d = \frac{e^{\kappa_d u_d} - 1}{e^{\kappa_d} - 1} \frac 1 {\ell_d},
-          \quad A_{dd} = 1
+.. math:: r^2 = \sum_d (z_d - z'_d)^2 / \ell_d^2, \quad z = A s, \quad
+          s_d = \frac{e^{\kappa_d u_d} - 1}{e^{\kappa_d} - 1}, \quad A_{dd} = 1
 
 A last one adds functions of one parameter each, with lengths of their own (Duvenaud, Nickisch and Rasmussen,
 arXiv:1112.4394), to what all parameters do together:
@@ -62,7 +62,7 @@ class Lengths:
 
     ``length``: one per parameter (P,), in units of the cube; ``noise``: its variance as a share of the target's;
     ``smooth``: whether the kernel is the normal one, not Matern 5/2; ``single``: lengths (P,) of the functions of one
-    parameter, None where there are none; ``share``: the variance of their sum beside that of the rest; ``turn``: the
+    coordinate, None where there are none; ``share``: the variance of their sum beside that of the rest; ``turn``: the
     map A (P, P), and ``stretch``: kappa (P,), of adapted coordinates, None where there are none.
     """
 
@@ -75,20 +75,6 @@ class Lengths:
     stretch: Array | None = None
 
 
-def between(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
-    """Kernel (A, B) of points (A, P) and (B, P)."""
-    k = torch.empty((len(a), len(b)), dtype=a.dtype)
-    for rows, block in zip(k.split(_block_size(b)), blocks(a, b), strict=True):
-        rows.copy_(of_block(lengths, block, b))
-    return k
-
-
-def pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
-    """The function ``sum_b alpha_b k(u, b)`` at points (A, P): values (A,) and gradients (A, P)."""
-    parts = [_pulled(lengths, block, b, alpha) for block in blocks(a, b)]
-    return torch.cat([value for value, _ in parts]), torch.cat([gradient for _, gradient in parts])
-
-
 def stretched(stretch: Array, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Points (A, P) stretched at one end, and the derivatives (A, P) of that by the point and by the stretch."""
     kappa = torch.from_numpy(np.where(np.abs(stretch) < LEAST_STRETCH, np.copysign(LEAST_STRETCH, stretch), stretch))
@@ -97,15 +83,38 @@ def stretched(stretch: Array, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return part / whole, by_point, x * (part + 1.0) / whole - part * (whole + 1.0) / whole**2
 
 
-def scaled(lengths: Lengths, x: Tensor) -> Tensor:
-    """Points (A, P) in the coordinates whose distances the kernel takes."""
-    s = (x if lengths.stretch is None else stretched(lengths.stretch, x)[0]) / torch.from_numpy(lengths.length)
-    return s if lengths.turn is None else s @ torch.from_numpy(lengths.turn).T
+def coordinates(lengths: Lengths, x: Tensor) -> Tensor:
+    """Points (A, P) of the unit cube in the coordinates z (A, P) of the kernel, which are its own or adapted ones."""
+    if lengths.turn is None or lengths.stretch is None:
+        return x
+    return stretched(lengths.stretch, x)[0] @ torch.from_numpy(lengths.turn).T
+
+
+def by_point(lengths: Lengths, x: Tensor, gradient: Tensor) -> Tensor:
+    """A gradient (A, P) by the coordinates of points (A, P), as one by the points themselves."""
+    if lengths.turn is None or lengths.stretch is None:
+        return gradient
+    return (gradient @ torch.from_numpy(lengths.turn)).mul_(stretched(lengths.stretch, x)[1])
+
+
+def between(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
+    """Kernel (A, B) of coordinates (A, P) and (B, P)."""
+    k = torch.empty((len(a), len(b)), dtype=a.dtype)
+    for rows, block in zip(k.split(_block_size(b)), blocks(a, b), strict=True):
+        rows.copy_(of_block(lengths, block, b))
+    return k
+
+
+def pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
+    """The function ``sum_b alpha_b k(z, b)`` at coordinates (A, P): values (A,) and gradients (A, P) by these."""
+    parts = [_pulled(lengths, block, b, alpha) for block in blocks(a, b)]
+    return torch.cat([value for value, _ in parts]), torch.cat([gradient for _, gradient in parts])
 
 
 def together(lengths: Lengths, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """The part of all parameters: kernel (A, B), and minus its derivative by half the squared scaled distance."""
-    distance = torch.cdist(scaled(lengths, a), scaled(lengths, b))
+    """The part of all coordinates: kernel (A, B), and minus its derivative by half the squared scaled distance."""
+    length = torch.from_numpy(lengths.length)
+    distance = torch.cdist(a / length, b / length)
     if not lengths.smooth:
         return _matern(distance)
     k = distance.square_().mul_(-0.5).exp_()
@@ -113,7 +122,7 @@ def together(lengths: Lengths, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def alone(single: Array, a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """The part of each parameter alone, as `together` gives it."""
+    """The part of each coordinate alone, as `together` gives it."""
     for d, length in enumerate(single.tolist()):
         yield _matern((a[:, d, None] - b[None, :, d]).abs_().div_(length))
 
@@ -128,7 +137,7 @@ def _block_size(b: Tensor) -> int:
 
 
 def of_block(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
-    """The kernel (A, B) of one block."""
+    """The kernel (A, B) of one block of coordinates."""
     k = together(lengths, a, b)[0]
     if lengths.single is None:
         return k
@@ -140,12 +149,8 @@ def of_block(lengths: Lengths, a: Tensor, b: Tensor) -> Tensor:
 def _pulled(lengths: Lengths, a: Tensor, b: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor]:
     k, slope = together(lengths, a, b)
     slope *= alpha
-    value, gradient = k @ alpha, slope @ scaled(lengths, b) - slope.sum(1)[:, None] * scaled(lengths, a)
-    if lengths.turn is not None:
-        gradient = gradient @ torch.from_numpy(lengths.turn)
-    gradient /= torch.from_numpy(lengths.length)
-    if lengths.stretch is not None:
-        gradient *= stretched(lengths.stretch, a)[1]
+    value, gradient = k @ alpha, slope @ b - slope.sum(1)[:, None] * a
+    gradient /= torch.from_numpy(lengths.length**2)
     if lengths.single is None:
         return value, gradient
     weight = lengths.share / a.shape[1]

@@ -54,7 +54,7 @@ SIMPLER = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN, SUM: PLAIN,  # the same with 
            **{adapted: model for model, adapted in ADAPTS.items()}}
 ON_BENT_SCALE = (BENT, BENT_SMOOTH, ADAPTS[BENT], ADAPTS[BENT_SMOOTH], ENSEMBLE)
 CLEARLY_BETTER = 0.9  # of the error of the model before it: what another one must do to be chosen
-EXACT = 0.05  # an error, in units of the bent scale, that leaves no wish for another model
+EXACT = 0.02  # an error, in units of the bent scale, that leaves no wish for another model
 FEW_ROWS = 400  # with which Gaussian processes are compared
 NEEDS_NO_MORE = 0.02  # an error with these that leaves no wish for more rows
 NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations

@@ -43,9 +43,9 @@ def process(n=80, n_params=3, seed=0, noise=1e-8, length=0.7):
 
 
 def lengths_of(kernel, n_params, length=0.7, noise=1e-8):
-    single, share = (np.linspace(0.1, 0.4, n_params), 0.6) if kernel == ADDITIVE else (None, 0.0)
+    single, share = (np.linspace(0.1, 0.4, n_params), 0.6) if "additive" in kernel else (None, 0.0)
     turn = stretch = None
-    if kernel in (ADAPTED, NORMAL_ADAPTED):
+    if "adapted" in kernel:
         turn = np.eye(n_params) + 0.3 * np.triu(np.ones((n_params, n_params)), 1)
         stretch = np.linspace(-2.0, 1.5, n_params)
     return Lengths(np.full(n_params, length), noise, kernel in (NORMAL, NORMAL_ADAPTED), single, share, turn, stretch)

@@ -261,3 +261,24 @@ def test_what_new_points_keep_away_from():
     s.chosen.append(np.full((2, 2), 0.25))
     assert len(s.known) == 12 + 3 + 2
     assert scene(threshold=-1.0, pending=0).known.shape == (1, 2)
+
+
+def test_what_the_surrogate_chose_in_vain_costs_it_trust_there_and_nowhere_else():
+    u = np.random.default_rng(3).random((400, 2))
+    chosen, good = np.arange(400) >= 100, (u[:, 0] < 0.5)
+    here = scene(u=u, nll=np.where(good, 0.5, 50.0), believed=chosen)
+    probed = np.random.default_rng(4).random((300, 2))
+    trust = here.trust(probed)
+    assert (trust[probed[:, 0] < 0.4] == 1.0).all()
+    assert trust[probed[:, 0] > 0.6].max() <= 0.5
+    assert (here.trust(np.full((1, 2), 5.0)) == 1.0).all()  # far from all that it chose
+    for unknown in (scene(u=u, nll=here.nll, believed=~np.ones(400, bool)), scene(u=u, nll=np.full(400, 50.0)),
+                    scene(u=u, nll=here.nll)):
+        assert (unknown.trust(probed) == 1.0).all()
+
+
+def test_good_and_bad_side_by_side_cost_no_trust():
+    """At the rim of the region half of what is chosen is not good, however well the surrogate knows it."""
+    u = np.random.default_rng(3).random((400, 2))
+    here = scene(u=u, nll=np.where(np.arange(400) % 2, 0.5, 50.0), believed=np.ones(400, bool))
+    assert np.median(here.trust(u)) == 1.0
