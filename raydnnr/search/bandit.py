@@ -1,9 +1,9 @@
 """Bandit: how many points each source may propose, by the new coverage per evaluation that it brought lately.
 
 A good point is worth the distance to the nearest good point known before its round, in units of the median distance
-between neighbouring good points, or `NEW_ISLAND` beyond `FAR` of them: a point beside another one brings little, a new
-island much. While there are fewer than `FEW_GOOD` good points, a point is worth 1 that clearly belongs to the best ones
-known by then: crawling along the floor of a valley is worth nothing.
+between neighbouring good points, `MOST_WORTH` at most: a point beside another one brings little, a new island much.
+While there are fewer than `FEW_GOOD` good points, a point is worth 1 that clearly belongs to the best ones known by
+then: crawling along the floor of a valley is worth nothing.
 Recent rounds count more; every source keeps a floor, so that none is ever forgotten (a non-stationary bandit with
 discounting, arXiv:0805.3415).
 """
@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 
 HALF_LIFE = 200  # evaluations after which an outcome counts half
 WINDOW = 1000  # evaluations that are looked at
-FAR, NEW_ISLAND = 3.0, 5.0  # from how many such distances on a point is a new island, and what that is worth
+MOST_WORTH = 3.0  # of a good point, however far from others
 MAX_KNOWN = 5000  # good points that distances are measured to
 SHARPNESS = 2.0  # shares grow like this power of the worth per evaluation
 FEW_GOOD = 6
@@ -59,7 +59,9 @@ def worth(history: History) -> Array:
 
 
 def _novelty(u: Array, known: Array) -> Array:
-    """Distance of new good points to known ones, in units of the median distance between neighbours among these."""
+    """Distance of new good points to known ones, in units of the median distance between neighbours among these, up to
+    `MOST_WORTH`.
+    """
     from scipy.spatial import cKDTree
 
     if len(known) < FEW_GOOD:
@@ -67,8 +69,8 @@ def _novelty(u: Array, known: Array) -> Array:
     tree = cKDTree(known)
     typical = float(np.median(tree.query(known, k=2)[0][:, 1]))
     distance = tree.query(u)[0]
-    novelty: Array = distance / max(typical, 1e-9)
-    return np.where(novelty < FAR, novelty, NEW_ISLAND)
+    novelty: Array = np.minimum(distance / max(typical, 1e-9), MOST_WORTH)
+    return novelty
 
 
 def shares(history: History, floors: Mapping[str, float]) -> dict[str, float]:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raydnnr.search.bandit import HALF_LIFE, NEW_ISLAND, WINDOW, History, shares, whole_numbers, worth
+from raydnnr.search.bandit import HALF_LIFE, MOST_WORTH, WINDOW, History, shares, whole_numbers, worth
 
 WORDS = ("explore", "local", "region")
 floors = st.fixed_dictionaries({word: st.floats(0, 1 / 3) for word in WORDS})
@@ -40,7 +40,7 @@ def test_shares_sum_to_one_and_floors_are_kept(past, least):
 def test_worth_is_bounded_and_belongs_to_the_last_rows(past):
     value = worth(past)
     assert len(value) == min(len(past.u), WINDOW)
-    assert ((value >= 0) & (value <= NEW_ISLAND)).all()
+    assert ((value >= 0) & (value <= MOST_WORTH)).all()
 
 
 @given(histories)
@@ -76,7 +76,7 @@ def test_a_source_that_brings_new_regions_gains_over_one_that_brings_as_many_whe
     parts = shares(past, dict.fromkeys(WORDS, 0.05))
     assert parts["region"] > 2 * parts["local"]
     value = worth(past)[40:]
-    np.testing.assert_array_equal(value[20:], NEW_ISLAND)
+    np.testing.assert_array_equal(value[20:], MOST_WORTH)
     assert value[:20].mean() < 2.0
 
 
@@ -94,7 +94,7 @@ def test_a_repeated_good_point_is_worth_nothing():
 def test_points_of_one_round_do_not_make_each_other_old():
     far = np.full((6, 2), 0.9)
     past = with_round([far], [np.ones(6, dtype=bool)], ["region"])
-    np.testing.assert_array_equal(worth(past)[40:], NEW_ISLAND)
+    np.testing.assert_array_equal(worth(past)[40:], MOST_WORTH)
 
 
 def test_before_there_are_good_points_the_better_ones_count():
