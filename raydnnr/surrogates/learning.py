@@ -54,9 +54,8 @@ SIMPLER = {BENT_SMOOTH: BENT, PLAIN_SMOOTH: PLAIN, SUM: PLAIN,  # the same with 
            **{adapted: model for model, adapted in ADAPTS.items()}}
 ON_BENT_SCALE = (BENT, BENT_SMOOTH, ADAPTS[BENT], ADAPTS[BENT_SMOOTH], ENSEMBLE)
 CLEARLY_BETTER = 0.9  # of the error of the model before it: what another one must do to be chosen
-EXACT = 0.02  # an error, in units of the bent scale, that leaves no wish for another model
+EXACT = 0.02  # an error, in units of the bent scale, that leaves no wish for another model, or for more rows
 FEW_ROWS = 400  # with which Gaussian processes are compared
-NEEDS_NO_MORE = 0.02  # an error with these that leaves no wish for more rows
 NORMAL_90 = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 
 
@@ -326,7 +325,7 @@ class _Task:
                 name, best = better(rival, n_few)
         if best.error >= EXACT and name in ADAPTS and not self.is_simple(before, column, ADAPTS[name]):
             name, best = better(ADAPTS[name], n_few)
-        if best.error < NEEDS_NO_MORE:
+        if best.error < EXACT:
             return name, n_few, best
         if len(before) > n_few:
             best = tested(name, most)
