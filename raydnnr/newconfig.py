@@ -276,7 +276,7 @@ def _head(path: Path, tools: Sequence[str], method: str) -> list[str]:
         "threshold_value = 1.0              # a point is good when its NLL is below this",
         "points = 1000                      # stop at so many good ones",
         "max_evaluations = 20_000           # or when so many were evaluated",
-        "# max_hours = 23.5", "", "[search]", f'method = "{method}"', "bootstrap_points = 200",
+        "# max_hours = 23.5", "", "[search]", f'method = "{method}"',
     ]
 
 

@@ -59,7 +59,7 @@ class Hybrid:
         synchronous: Strict iterations, reproducible bit for bit from the seed on any number of slots.
     """
 
-    bootstrap_points: int = 100
+    bootstrap_points: int = 50
     points_per_iteration: int = 20
     growth: float = 0.08
     sources: tuple[str, ...] = tuple(SOURCES)

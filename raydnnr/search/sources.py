@@ -85,7 +85,7 @@ class Explore(_Floored):
     (deep active learning that never loses to random sampling has such a part; arXiv:2302.00098).
     """
 
-    floor: float = 0.025
+    floor: float = 0.0125
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
@@ -107,7 +107,7 @@ class Local(_Floored):
     one hints at.
     """
 
-    floor: float = 0.015
+    floor: float = 0.0075
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
