@@ -341,7 +341,7 @@ def test_configs_of_the_repository_are_dumped_and_loaded(path, tmp_path):
 
 def test_a_dump_says_every_setting_and_the_versions(good):
     text = dump(load(good))["config.toml"]
-    for word in ("bootstrap_points = 50", "threshold_value = 1.0", "timeout_s = 600.0", "[versions]", 'numpy = "'):
+    for word in ("bootstrap_points = 100", "threshold_value = 1.0", "timeout_s = 600.0", "[versions]", 'numpy = "'):
         assert word in text
     assert versions()["raydnnr"]
 
