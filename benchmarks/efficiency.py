@@ -47,9 +47,11 @@ ABLATIONS: dict[str, dict[str, Any]] = {  # name: the settings of [search] that 
     "no tournament": {"sources": ["explore", "local", "evolution", "valleys", "frontier", "region"]},
     "no valleys": {"sources": ["explore", "local", "evolution", "frontier", "tournament", "region"]},
     "no local, no evolution": {"sources": ["explore", "valleys", "frontier", "tournament", "region"]},
+    "no doubt": {"doubt": False},
     "picks at the rim alone": {"acquisition": "farthest"},
     "picks by coverage gain": {"acquisition": "coverage"},
     "picks by P(good) alone": {"acquisition": "probability"},
+    "100 points to start from": {"bootstrap_points": 100},
 }
 
 HERE = Path(__file__).parent

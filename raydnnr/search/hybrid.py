@@ -55,6 +55,7 @@ class Hybrid:
         floors: Share of every round that a source keeps, where it is not to be its default.
         acquisition: How ``region`` picks from its candidates: coverage, farthest, rim and middle or probability.
         surrogate: mixed, gaussian_process or ensemble.
+        doubt: Whether P(good) counts for less where most points that were chosen for it were in vain.
         max_rows: Rows at most in a Gaussian process, whose cost grows with the cube of them.
         synchronous: Strict iterations, reproducible bit for bit from the seed on any number of slots.
     """
@@ -66,6 +67,7 @@ class Hybrid:
     floors: Mapping[str, float] = field(default_factory=dict)
     acquisition: str = "rim and middle"
     surrogate: str = "mixed"
+    doubt: bool = True
     max_rows: int = 1000
     synchronous: bool = False
     _memo: Memo = field(default_factory=Memo, init=False, repr=False, compare=False)
@@ -143,8 +145,7 @@ class Hybrid:
             learner = Learner(surrogate=self.surrogate, max_rows=self.max_rows)
             emulator, skill = learner.learn(rows, problem.likelihoods, threshold, problem.seed, self._memo)
         pending = problem.space.to_unit_cube(view.pending)
-        believed = np.isin(view.origins(), [word for word, source in self._sources().items() if source.needs_surrogate])
-        scene = Scene(rows.u, rows.nll, violation, threshold, pending, emulator, rng, believed=believed)
+        scene = Scene(rows.u, rows.nll, violation, threshold, pending, emulator, rng, believed=self._believed(view))
         u, origin = self._choose(scene, view, skill, n_points)
         x = problem.space.from_unit_cube(u)
         if emulator is None:
@@ -153,6 +154,12 @@ class Hybrid:
         self._reliability.predicted(iteration, emulator.p_good(u, problem.seed))
         report = _report(skill, self._reliability, len(rows), time.monotonic() - began)
         return Proposal(x, origin, emulator.nll(emulator.mean(u)), report, emulator)
+
+    def _believed(self, view: View) -> NDArray[np.bool_]:
+        """Rows (N,) that were chosen because the surrogate took them for good; none where nothing is to be doubted."""
+        if not self.doubt:
+            return np.empty(0, np.bool_)
+        return np.isin(view.origins(), [word for word, source in self._sources().items() if source.needs_surrogate])
 
     def _choose(self, scene: Scene, view: View, skill: Skill, n_points: int) -> tuple[Array, list[str]]:
         """Points of the unit cube and the source of each."""
