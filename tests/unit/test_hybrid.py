@@ -245,13 +245,14 @@ def test_each_acquisition_proposes_other_points(rows):
 
 
 def test_points_that_the_surrogate_chose_in_vain_change_nothing_where_it_is_not_doubted(rows):
-    """The same rows, of which a surrogate chose all, or none."""
-    loose, n = replace(RING, threshold_value=8.0), len(rows.x)
-    chosen, drawn = (replace(rows, origin=np.full(n, WORDS.index(word), np.int16)) for word in ("region", "explore"))
-    scores = {doubt: [Hybrid(**SMALL, sources=("explore", "region"), floors={"explore": 0.0, "region": 1.0},
-                             doubt=doubt).propose(loose, view, 4, 20).x.tobytes() for view in (chosen, drawn)]
-              for doubt in (True, False)}
-    assert scores[False][0] == scores[False][1] == scores[True][1] != scores[True][0]
+    """The same rows, of which a surrogate chose the bad ones, or none."""
+    loose, explore, region = replace(RING, threshold_value=8.0), WORDS.index("explore"), WORDS.index("region")
+    in_vain = replace(rows, origin=np.where(rows.nll < 8.0, explore, region).astype(np.int16))
+    drawn = replace(rows, origin=np.full(len(rows.x), explore, np.int16))
+    settings = {**SMALL, "sources": ("explore", "region"), "floors": {"explore": 0.0, "region": 1.0}}
+    doubting, trusting = ([Hybrid(**settings, doubt=doubt).propose(loose, view, 4, 20).x.tobytes()
+                           for view in (in_vain, drawn)] for doubt in (True, False))
+    assert doubting[0] != doubting[1] == trusting[0] == trusting[1]
 
 
 # ---- tables that teach nothing, or odd things
