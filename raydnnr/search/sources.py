@@ -85,7 +85,7 @@ class Explore(_Floored):
     (deep active learning that never loses to random sampling has such a part; arXiv:2302.00098).
     """
 
-    floor: float = 0.0125
+    floor: float = 0.03
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
