@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 
-N_CANDIDATES = 16  # children of each parent in a tournament
+N_CANDIDATES = 16  # children of each parent in a tournament; random points of which `explore` takes one
+MAX_FILLING, MAX_ROWS = 64, 20_000  # points of a round of `explore` that keep away from rows, of these the newest
 N_STEPS = 64  # that are considered from each row
 MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
 APART = 0.05  # that predicted valleys are taken for different ones, times the root of P
@@ -79,21 +80,26 @@ class _Floored:
 
 @dataclass(frozen=True, kw_only=True)
 class Explore(_Floored):
-    """Points from anywhere in the priors, those first that are probably valid.
+    """Points from anywhere in the priors, those first that are probably valid, where the fewest others are.
 
     What keeps a scan honest: it alone finds what nothing hints at, and shows the surrogate where it is wrong
-    (deep active learning that never loses to random sampling has such a part; arXiv:2302.00098).
+    (deep active learning that never loses to random sampling has such a part; arXiv:2302.00098). Of random points it
+    takes those that are farthest from all rows (Mitchell's best candidates), with opposite sides of the cube taken for
+    neighbours: else corners would be the farthest places, and the middle would be left.
     """
 
-    floor: float = 0.03
+    floor: float = 0.05
 
     def propose(self, scene: Scene, n: int) -> Array:
         """Points (n, P)."""
-        u = scene.rng.random((4 * n, scene.n_params))
-        if scene.emulator is None or scene.emulator.validity is None:
-            return u[:n]
-        p_valid = np.minimum(scene.emulator.p_valid(u), 0.5)
-        return u[np.argsort(-p_valid, kind="stable")[:n]]
+        u = scene.rng.random((N_CANDIDATES * n, scene.n_params))
+        if scene.emulator is not None and scene.emulator.validity is not None:
+            p_valid = np.minimum(scene.emulator.p_valid(u), 0.5)
+            u = u[np.argsort(-p_valid, kind="stable")[: 4 * n]]
+        rows = np.concatenate([scene.u[-MAX_ROWS:], scene.pending, *scene.chosen])
+        picks = _loneliest(u, rows, min(n, MAX_FILLING))
+        others = np.setdiff1d(np.arange(len(u)), picks)[: n - len(picks)]
+        return u[np.concatenate([picks, others])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +307,20 @@ class Evolution(_Floored):
             z = rng.standard_normal(len(near)) / math.sqrt(max(1, len(near) - 1))
             out[i] = middle + 0.7 * (near.mean(axis=0) - middle) * rng.random() + 1.2 * z @ spread
         return reflect(out + 0.002 * rng.standard_normal(out.shape))
+
+
+def _loneliest(candidates: Array, rows: Array, n: int) -> NDArray[np.intp]:
+    """Candidates (n,) that are the farthest from rows and from earlier picks, where a coordinate of 1 is beside 0."""
+    from scipy.spatial import cKDTree
+
+    nearest = cKDTree(rows % 1.0, boxsize=1.0).query(candidates)[0]
+    picks: list[int] = []
+    for _ in range(n):
+        picks.append(int(np.argmax(nearest)))
+        across = np.abs(candidates - candidates[picks[-1]])
+        nearest = np.minimum(nearest, np.linalg.norm(np.minimum(across, 1.0 - across), axis=1))
+        nearest[picks] = -1.0
+    return np.array(picks, np.intp)
 
 
 def _apart(candidates: Array, value: Array, n: int, distance: float) -> list[int]:

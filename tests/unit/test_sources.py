@@ -128,6 +128,17 @@ def test_explore_is_everywhere():
     assert np.abs(np.histogram2d(*u.T, bins=2, range=[[0, 1]] * 2)[0] - 100).max() < 40
 
 
+def test_explore_goes_where_no_rows_are_and_not_into_corners():
+    """Rows are everywhere but in a disc in the middle, of 5 % of the area."""
+    u = np.random.default_rng(2).random((1500, 2))
+    around = u[np.linalg.norm(u - 0.5, axis=1) > 0.13]
+    here = scene(u=around, nll=np.full(len(around), 50.0), surrogate=None)
+    found = np.concatenate([Explore().propose(here, 3) for _ in range(20)])
+    assert (np.linalg.norm(found - 0.5, axis=1) < 0.13).mean() > 0.3
+    filling = Explore().propose(scene(u=u[:1], nll=np.full(1, 50.0), surrogate=None), 60)
+    assert abs((np.abs(filling - 0.5) > 0.4).mean() - 0.2) < 0.1  # of the coordinates, as of random ones
+
+
 def test_explore_avoids_what_is_probably_invalid_and_nothing_else():
     u = Explore().propose(scene(surrogate=HALF), 100)
     assert (u[:, 0] < 0.65).all()
