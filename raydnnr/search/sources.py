@@ -313,7 +313,7 @@ def _loneliest(candidates: Array, rows: Array, n: int) -> NDArray[np.intp]:
     """Candidates (n,) that are the farthest from rows and from earlier picks, where a coordinate of 1 is beside 0."""
     from scipy.spatial import cKDTree
 
-    nearest = cKDTree(rows % 1.0, boxsize=1.0).query(candidates)[0]
+    nearest = cKDTree(np.clip(rows, 0.0, 1.0) % 1.0, boxsize=1.0).query(candidates)[0]
     picks: list[int] = []
     for _ in range(n):
         picks.append(int(np.argmax(nearest)))

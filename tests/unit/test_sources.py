@@ -139,6 +139,13 @@ def test_explore_goes_where_no_rows_are_and_not_into_corners():
     assert abs((np.abs(filling - 0.5) > 0.4).mean() - 0.2) < 0.1  # of the coordinates, as of random ones
 
 
+def test_explore_bears_rows_at_the_sides_of_the_cube_and_outside():
+    """Rounding may put a row just below 0, whose remainder is 1; seeds may lie anywhere."""
+    odd = np.array([[-1e-18, 1.0], [1.2, -3.0], [0.5, 0.5]])
+    u = Explore().propose(scene(u=odd, nll=np.full(3, 50.0), surrogate=None), 5)
+    assert u.shape == (5, 2) and ((u >= 0) & (u < 1)).all()
+
+
 def test_explore_avoids_what_is_probably_invalid_and_nothing_else():
     u = Explore().propose(scene(surrogate=HALF), 100)
     assert (u[:, 0] < 0.65).all()
