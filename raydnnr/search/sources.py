@@ -29,7 +29,9 @@ Array = NDArray[np.float64]
 N_CANDIDATES = 16  # children of each parent in a tournament; random points of which `explore` takes one
 MAX_FILLING, MAX_ROWS = 64, 20_000  # points of a round of `explore` that keep away from rows, of these the newest
 N_STEPS = 64  # that are considered from each row
-MAX_VALLEYS = 128  # predicted ones that are compared once there are good points
+MORE_LOWEST = 4  # times as many lowest rows are looked at as have a step taken from them
+LEAST_DESCENT = 0.1  # of what a row misses, that a step must gain in one draw at least
+MAX_VALLEYS = 128  # that are compared: of the lowest rows, and once there are good points of predicted ones
 APART = 0.05  # that predicted valleys are taken for different ones, times the root of P
 MAX_DESCENDED = 300  # before there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
@@ -231,11 +233,12 @@ class Valleys(_Floored):
     """Valleys of the surrogate far from all good points: where the next island may be.
 
     A quarter of its points goes down from evaluated rows: from those far from every good point that have no row of
-    lower violation beside them, the lowest first, by the step that the surrogate likes best of many. The others look
-    into predicted valleys: of points from all over the cube that were moved towards the good region and ended far from
-    every good point, those are taken that are the fewest standard deviations away from being good, once there are good
-    points none that is good in no draw of the surrogate; a valley that was looked into and is too shallow loses its
-    uncertainty, and is left.
+    lower violation beside them, the lowest first, by the step that the surrogate likes best of many. A valley is left
+    once the surrogate sees nothing to gain there, or some P points beside its lowest row have been in vain: else one
+    whose floor is a little too high would draw them for ever. The others look into predicted valleys: of points from
+    all over the cube that were moved towards the good region and ended far from every good point, those are taken that
+    are the fewest standard deviations away from being good, once there are good points none that is good in no draw of
+    the surrogate; a valley that was looked into and is too shallow loses its uncertainty, and is left.
     """
 
     floor: float = 0.02
@@ -251,18 +254,24 @@ class Valleys(_Floored):
         return np.concatenate([lowest, self._uncertain(scene, n - len(lowest))])
 
     def _below_lowest(self, scene: Scene, n: int) -> Array:
-        """A step down from each of the lowest rows far from good points that have no lower row beside them."""
-        assert scene.emulator is not None
-        rows = scene.lowest_elsewhere[:n]
+        """A step down from each of the lowest rows far from good points that have no lower row beside them, where a
+        valley has no floor yet: a draw of the surrogate gains by the step, and few rows beside came later.
+        """
+        emulator = scene.emulator
+        assert emulator is not None
+        lowest = scene.lowest_elsewhere[:MAX_VALLEYS]
+        rows = lowest[[_n_later_beside(scene, row) <= scene.n_params for row in lowest]][: MORE_LOWEST * n]
         if not len(rows):
             return np.empty((0, scene.n_params))
         size = 10.0 ** scene.rng.uniform(-1.7, -0.7, (len(rows), N_STEPS, 1))
         steps = size * scene.rng.standard_normal((len(rows), N_STEPS, scene.n_params))
         candidates = reflect(scene.u[rows][:, None] + steps).reshape(-1, scene.n_params)
-        violation = graded(scene.emulator, scene.emulator.mean(candidates))
-        violation += _refused(scene.emulator, candidates)
+        violation = graded(emulator, emulator.mean(candidates)) + _refused(emulator, candidates)
         best = violation.reshape(len(rows), N_STEPS).argmin(axis=1)
-        return candidates.reshape(len(rows), N_STEPS, -1)[np.arange(len(rows)), best]
+        below = candidates.reshape(len(rows), N_STEPS, -1)[np.arange(len(rows)), best]
+        draws = graded(emulator, emulator.draws(below, seed=int(scene.rng.integers(2**31)), n_draws=16))
+        missing = scene.violation[rows] - math.log1p(max(emulator.excess, 0.0))
+        return below[(draws < scene.violation[rows] - LEAST_DESCENT * missing).any(axis=0)][:n]
 
     def _uncertain(self, scene: Scene, n: int) -> Array:
         """Predicted valleys far from good points, those first that are the fewest deviations from being good."""
@@ -307,6 +316,12 @@ class Evolution(_Floored):
             z = rng.standard_normal(len(near)) / math.sqrt(max(1, len(near) - 1))
             out[i] = middle + 0.7 * (near.mean(axis=0) - middle) * rng.random() + 1.2 * z @ spread
         return reflect(out + 0.002 * rng.standard_normal(out.shape))
+
+
+def _n_later_beside(scene: Scene, row: int) -> int:
+    """How many rows came after one that lie in the same valley."""
+    beside = np.linalg.norm(scene.u[row + 1 :] - scene.u[row], axis=1) < APART * math.sqrt(scene.n_params)
+    return int(beside.sum())
 
 
 def _loneliest(candidates: Array, rows: Array, n: int) -> NDArray[np.intp]:

@@ -42,7 +42,7 @@ Array = NDArray[np.float64]
 SQRT5 = math.sqrt(5.0)
 LEAST_STRETCH = 1e-3  # below, rounding errors
 MIN_NOISE = 1e-6  # variance of the noise beside that of the target: keeps the matrix invertible
-BLOCK = 2**17  # numbers of a matrix at a time: what stays in the processor's cache between two operations
+BLOCK = 2**15  # numbers of a matrix at a time: what stays in the processor's cache between two operations
 
 
 @contextmanager
