@@ -224,9 +224,11 @@ def test_a_valley_is_left_once_some_points_in_it_were_in_vain(n_in_vain, followe
     assert abs(step[0, 0] - followed) < 0.35
 
 
-def test_a_valley_is_left_where_no_draw_of_the_surrogate_gains_by_a_step():
-    assert len(Valleys()._below_lowest(valleys_beside_good_points(lowest=4.0), 2))
-    assert not len(Valleys()._below_lowest(valleys_beside_good_points(lowest=-1.0), 2))
+@pytest.mark.parametrize(("lowest", "is_followed"), [(4.0, True), (-1.0, False)])
+def test_a_valley_is_left_where_no_draw_of_the_surrogate_gains_by_a_step(lowest, is_followed):
+    s = valleys_beside_good_points(lowest=lowest)
+    step = Valleys()._below_lowest(s, 1)
+    assert (np.linalg.norm(step - s.u[20], axis=1) < 0.3).any() == is_followed
 
 
 def test_before_there_are_good_points_the_surrogate_leads_to_where_they_should_be():
