@@ -29,8 +29,7 @@ Array = NDArray[np.float64]
 N_CANDIDATES = 16  # children of each parent in a tournament; random points of which `explore` takes one
 MAX_FILLING, MAX_ROWS = 64, 20_000  # points of a round of `explore` that keep away from rows, of these the newest
 N_STEPS = 64  # that are considered from each row
-MORE_LOWEST = 4  # times as many lowest rows are looked at as have a step taken from them
-LEAST_DESCENT = 0.1  # of what a row misses, that a step must gain in one draw at least
+LEAST_DESCENT = 0.05  # of what a valley misses: a point that gains less was in vain
 MAX_VALLEYS = 128  # that are compared: of the lowest rows, and once there are good points of predicted ones
 APART = 0.05  # that predicted valleys are taken for different ones, times the root of P
 MAX_DESCENDED = 300  # before there are good points
@@ -234,11 +233,11 @@ class Valleys(_Floored):
 
     A quarter of its points goes down from evaluated rows: from those far from every good point that have no row of
     lower violation beside them, the lowest first, by the step that the surrogate likes best of many. A valley is left
-    once the surrogate sees nothing to gain there, or some P points beside its lowest row have been in vain: else one
-    whose floor is a little too high would draw them for ever. The others look into predicted valleys: of points from
-    all over the cube that were moved towards the good region and ended far from every good point, those are taken that
-    are the fewest standard deviations away from being good, once there are good points none that is good in no draw of
-    the surrogate; a valley that was looked into and is too shallow loses its uncertainty, and is left.
+    once more than P points in it have been in vain: else one whose floor is a little too high would draw them for ever.
+    The others look into predicted valleys: of points from all over the cube that were moved towards the good region and
+    ended far from every good point, those are taken that are the fewest standard deviations away from being good, once
+    there are good points none that is good in no draw of the surrogate; a valley that was looked into and is too
+    shallow loses its uncertainty, and is left.
     """
 
     floor: float = 0.02
@@ -254,24 +253,21 @@ class Valleys(_Floored):
         return np.concatenate([lowest, self._uncertain(scene, n - len(lowest))])
 
     def _below_lowest(self, scene: Scene, n: int) -> Array:
-        """A step down from each of the lowest rows far from good points that have no lower row beside them, where a
-        valley has no floor yet: a draw of the surrogate gains by the step, and few rows beside came later.
+        """A step down from each of the lowest rows far from good points that have no lower row beside them, but for
+        those of valleys that seem to have no lower place.
         """
-        emulator = scene.emulator
-        assert emulator is not None
+        assert scene.emulator is not None
         lowest = scene.lowest_elsewhere[:MAX_VALLEYS]
-        rows = lowest[[_n_later_beside(scene, row) <= scene.n_params for row in lowest]][: MORE_LOWEST * n]
+        rows = lowest[[_n_in_vain(scene, row) <= scene.n_params for row in lowest]][:n]
         if not len(rows):
             return np.empty((0, scene.n_params))
         size = 10.0 ** scene.rng.uniform(-1.7, -0.7, (len(rows), N_STEPS, 1))
         steps = size * scene.rng.standard_normal((len(rows), N_STEPS, scene.n_params))
         candidates = reflect(scene.u[rows][:, None] + steps).reshape(-1, scene.n_params)
-        violation = graded(emulator, emulator.mean(candidates)) + _refused(emulator, candidates)
+        violation = graded(scene.emulator, scene.emulator.mean(candidates))
+        violation += _refused(scene.emulator, candidates)
         best = violation.reshape(len(rows), N_STEPS).argmin(axis=1)
-        below = candidates.reshape(len(rows), N_STEPS, -1)[np.arange(len(rows)), best]
-        draws = graded(emulator, emulator.draws(below, seed=int(scene.rng.integers(2**31)), n_draws=16))
-        missing = scene.violation[rows] - math.log1p(max(emulator.excess, 0.0))
-        return below[(draws < scene.violation[rows] - LEAST_DESCENT * missing).any(axis=0)][:n]
+        return candidates.reshape(len(rows), N_STEPS, -1)[np.arange(len(rows)), best]
 
     def _uncertain(self, scene: Scene, n: int) -> Array:
         """Predicted valleys far from good points, those first that are the fewest deviations from being good."""
@@ -318,10 +314,14 @@ class Evolution(_Floored):
         return reflect(out + 0.002 * rng.standard_normal(out.shape))
 
 
-def _n_later_beside(scene: Scene, row: int) -> int:
-    """How many rows came after one that lie in the same valley."""
-    beside = np.linalg.norm(scene.u[row + 1 :] - scene.u[row], axis=1) < APART * math.sqrt(scene.n_params)
-    return int(beside.sum())
+def _n_in_vain(scene: Scene, lowest: int) -> int:
+    """How many rows came into the valley of its lowest row since one of them was about as low."""
+    assert scene.emulator is not None
+    near = np.linalg.norm(scene.u - scene.u[lowest], axis=1) < APART * math.sqrt(scene.n_params)
+    violation = scene.violation[near]
+    missing = scene.violation[lowest] - math.log1p(max(scene.emulator.excess, 0.0))
+    as_low = violation <= scene.violation[lowest] + LEAST_DESCENT * max(missing, 0.0)
+    return len(violation) - 1 - int(np.argmax(as_low))
 
 
 def _loneliest(candidates: Array, rows: Array, n: int) -> NDArray[np.intp]:

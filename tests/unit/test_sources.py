@@ -203,32 +203,22 @@ def test_valleys_that_are_good_in_no_draw_are_looked_into_only_before_there_are_
     assert len(Valleys()._uncertain(with_good(3, u=u, surrogate=hopeless), 9)) == 9
 
 
-def valleys_beside_good_points(n_in_vain=0, lowest=4.0):
-    """Good points in one spot; two low rows elsewhere, beside the lower one of which some others came later."""
+@pytest.mark.parametrize(("later", "is_followed"), [([4.2, 4.3], True), ([4.2, 4.3, 4.2], False), ([5.0, 3.95, 4.2], False),
+                                                    ([4.2, 4.3, 2.5], True), ([4.2, 2.5, 2.6], True)])
+def test_a_valley_is_left_once_more_points_in_it_than_parameters_were_in_vain(later, is_followed):
+    """Good points in one spot; two low rows elsewhere, and others that came later beside the lower one."""
     u = np.random.default_rng(0).random((80, 2))
     u[:12] = 0.3 + 0.01 * u[:12]
     u[12:, 1] = 0.5 + 0.5 * u[12:, 1]
     u[20], u[21] = (0.8, 0.2), (0.2, 0.8)
-    u[22 : 22 + n_in_vain] = u[20] + 0.02
     violation = np.where(np.arange(80) < 12, 0.4, 6.0)
-    violation[20:22] = lowest, lowest + 0.1
-    nll = np.where(np.arange(80) < 12, 0.5, 50.0)
-    return scene(u=u, nll=nll, violation=violation)
-
-
-@pytest.mark.parametrize(("n_in_vain", "followed"), [(0, 0.8), (2, 0.8), (3, 0.2)])
-def test_a_valley_is_left_once_some_points_in_it_were_in_vain(n_in_vain, followed):
-    """As many as there are parameters: two."""
-    step = Valleys()._below_lowest(valleys_beside_good_points(n_in_vain), 1)
-    assert len(step) == 1
-    assert abs(step[0, 0] - followed) < 0.35
-
-
-@pytest.mark.parametrize(("lowest", "is_followed"), [(4.0, True), (-1.0, False)])
-def test_a_valley_is_left_where_no_draw_of_the_surrogate_gains_by_a_step(lowest, is_followed):
-    s = valleys_beside_good_points(lowest=lowest)
+    violation[20:22] = 4.0, 4.1
+    u[22 : 22 + len(later)] = u[20] + 0.01 * np.arange(1, len(later) + 1)[:, None]
+    violation[22 : 22 + len(later)] = later
+    s = scene(u=u, nll=np.where(np.arange(80) < 12, 0.5, 50.0), violation=violation)
     step = Valleys()._below_lowest(s, 1)
-    assert (np.linalg.norm(step - s.u[20], axis=1) < 0.3).any() == is_followed
+    assert len(step) == 1
+    assert (np.linalg.norm(step[0] - u[20]) < 0.35) == is_followed
 
 
 def test_before_there_are_good_points_the_surrogate_leads_to_where_they_should_be():
