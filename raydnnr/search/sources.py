@@ -232,12 +232,12 @@ class Valleys(_Floored):
     """Valleys of the surrogate far from all good points: where the next island may be.
 
     A quarter of its points goes down from evaluated rows: from those far from every good point that have no row of
-    lower violation beside them, the lowest first, by the step that the surrogate likes best of many. A valley is left
-    once more than P points in it have been in vain: else one whose floor is a little too high would draw them for ever.
-    The others look into predicted valleys: of points from all over the cube that were moved towards the good region and
-    ended far from every good point, those are taken that are the fewest standard deviations away from being good, once
-    there are good points none that is good in no draw of the surrogate; a valley that was looked into and is too
-    shallow loses its uncertainty, and is left.
+    lower violation beside them, the lowest first, by the step that the surrogate likes best of many. Once there are
+    good points, a valley is left in which more than P points have been in vain: else one whose floor is a little too
+    high would draw them for ever. The others look into predicted valleys: of points from all over the cube that were
+    moved towards the good region and ended far from every good point, those are taken that are the fewest standard
+    deviations away from being good, once there are good points none that is good in no draw of the surrogate; a valley
+    that was looked into and is too shallow loses its uncertainty, and is left.
     """
 
     floor: float = 0.02
@@ -253,12 +253,14 @@ class Valleys(_Floored):
         return np.concatenate([lowest, self._uncertain(scene, n - len(lowest))])
 
     def _below_lowest(self, scene: Scene, n: int) -> Array:
-        """A step down from each of the lowest rows far from good points that have no lower row beside them, but for
-        those of valleys that seem to have no lower place.
+        """A step down from each of the lowest rows far from good points that have no lower row beside them, in valleys
+        that are not left.
         """
         assert scene.emulator is not None
-        lowest = scene.lowest_elsewhere[:MAX_VALLEYS]
-        rows = lowest[[_n_in_vain(scene, row) <= scene.n_params for row in lowest]][:n]
+        rows = scene.lowest_elsewhere[:MAX_VALLEYS]
+        if not scene.few_good:
+            rows = rows[[_n_in_vain(scene, row) <= scene.n_params for row in rows]]
+        rows = rows[:n]
         if not len(rows):
             return np.empty((0, scene.n_params))
         size = 10.0 ** scene.rng.uniform(-1.7, -0.7, (len(rows), N_STEPS, 1))

@@ -203,20 +203,21 @@ def test_valleys_that_are_good_in_no_draw_are_looked_into_only_before_there_are_
     assert len(Valleys()._uncertain(with_good(3, u=u, surrogate=hopeless), 9)) == 9
 
 
-@pytest.mark.parametrize(("later", "is_followed"), [([4.2, 4.3], True), ([4.2, 4.3, 4.2], False), ([5.0, 3.95, 4.2], False),
-                                                    ([4.2, 4.3, 2.5], True), ([4.2, 2.5, 2.6], True)])
-def test_a_valley_is_left_once_more_points_in_it_than_parameters_were_in_vain(later, is_followed):
+@pytest.mark.parametrize(("n_good", "later", "is_followed"),
+                         [(12, [4.2, 4.3], True), (12, [4.2, 4.3, 4.2], False), (12, [5.0, 3.95, 4.2], False),
+                          (12, [4.2, 4.3, 2.5], True), (12, [4.2, 2.5, 2.6], True), (0, [4.2, 4.3, 4.2], True)])
+def test_a_valley_is_left_once_more_points_in_it_than_parameters_were_in_vain(n_good, later, is_followed):
     """Good points in one spot; two low rows elsewhere, and others that came later beside the lower one."""
     u = np.random.default_rng(0).random((80, 2))
     u[:12] = 0.3 + 0.01 * u[:12]
     u[12:, 1] = 0.5 + 0.5 * u[12:, 1]
     u[20], u[21] = (0.8, 0.2), (0.2, 0.8)
-    violation = np.where(np.arange(80) < 12, 0.4, 6.0)
+    nll = np.where(np.arange(80) < n_good, 0.5, 50.0)
+    violation = np.where(nll < 2.0, 0.4, 6.0)
     violation[20:22] = 4.0, 4.1
     u[22 : 22 + len(later)] = u[20] + 0.01 * np.arange(1, len(later) + 1)[:, None]
     violation[22 : 22 + len(later)] = later
-    s = scene(u=u, nll=np.where(np.arange(80) < 12, 0.5, 50.0), violation=violation)
-    step = Valleys()._below_lowest(s, 1)
+    step = Valleys()._below_lowest(scene(u=u, nll=nll, violation=violation), 1)
     assert len(step) == 1
     assert (np.linalg.norm(step[0] - u[20]) < 0.35) == is_followed
 
