@@ -263,6 +263,11 @@ class Job:
         self._wait_until(lambda: self.restarts > before, "requeued")
         self.start_now()
 
+    def limit(self, minutes: int) -> None:
+        """Once it was requeued, give it another time limit."""
+        self._wait_until(lambda: self.restarts > 0, "requeued")
+        self.scan.lab.run("login", "scontrol", "update", f"JobId={self.id}", f"TimeLimit={minutes}")
+
     def start_now(self) -> None:
         """Do not wait the two minutes that Slurm holds a requeued job, unless they are over."""
         self._wait_until(lambda: self.state in ("PENDING", "RUNNING"), "where it can start")
