@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -257,11 +258,10 @@ class Valleys(_Floored):
         that are not left.
         """
         assert scene.emulator is not None
-        rows = scene.lowest_elsewhere[:MAX_VALLEYS]
-        if not scene.few_good:
-            rows = rows[[_n_in_vain(scene, row) <= scene.n_params for row in rows]]
-        rows = rows[:n]
-        if not len(rows):
+        followed = (row for row in scene.lowest_elsewhere[:MAX_VALLEYS]
+                    if scene.few_good or _n_in_vain(scene, row) <= scene.n_params)
+        rows = list(islice(followed, n))
+        if not rows:
             return np.empty((0, scene.n_params))
         size = 10.0 ** scene.rng.uniform(-1.7, -0.7, (len(rows), N_STEPS, 1))
         steps = size * scene.rng.standard_normal((len(rows), N_STEPS, scene.n_params))
