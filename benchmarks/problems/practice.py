@@ -26,7 +26,7 @@ def waves(point: Columns) -> Answer:
 
 def funnel(point: Columns) -> Answer:
     """A cone under ripples that run along no axis; only the NLL is known."""
-    y = (_matrix(point) - np.linspace(-0.3, 0.35, len(point))) @ ROTATION[len(point)]
+    y = _turned(_matrix(point) - np.linspace(-0.3, 0.35, len(point)))
     ripples = np.sum(1.0 - np.cos(9.0 * y), axis=1)
     return {"F": 22.0 * np.sqrt(np.sum(y**2, axis=1)) + 0.7 * ripples}
 
@@ -71,13 +71,13 @@ def valley(point: Columns) -> Answer:
 
 def lattice(point: Columns) -> Answer:
     """A turned lattice of minima of unequal depth; only the NLL is known."""
-    y = _matrix(point) @ ROTATION[len(point)]
+    y = _turned(_matrix(point))
     return {"F": 6.0 * np.sum(1.0 - np.cos(10.0 * y + 0.5), axis=1) + 5.0 * np.sum((y - 0.1) ** 2, axis=1)}
 
 
 def crossed(point: Columns) -> Answer:
     """Ten parameters, six constraints of several kinds, none along an axis."""
-    y = _matrix(point) @ ROTATION[len(point)]
+    y = _turned(_matrix(point))
     return {
         "mass": 3.0 * y[:, 0] + np.exp(0.8 * y[:, 1]) - 1.0 + y[:, 2] * y[:, 3],
         "width": np.abs(y[:, 4] + 0.5 * y[:, 5] ** 2) * (1.0 + 0.3 * np.tanh(y[:, 6])),
@@ -107,6 +107,12 @@ def idle(point: Columns) -> Answer:
 def _matrix(point: Columns) -> Array:
     """Columns x1, x2, ... side by side (N, P)."""
     return np.stack([point[f"x{k}"] for k in range(1, len(point) + 1)], axis=1)
+
+
+def _turned(x: Array) -> Array:
+    """Points (N, P) in turned coordinates, to the same last digit whatever points are beside them."""
+    turned: Array = (x[:, :, None] * ROTATION[x.shape[1]]).sum(axis=1)
+    return turned
 
 
 def _cube(n_params: int) -> tuple[Parameter, ...]:

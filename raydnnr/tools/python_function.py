@@ -57,7 +57,9 @@ class PythonFunction(Tool):
     Attributes:
         function: ``"module:function"``, or the function itself (sent with cloudpickle).
         vectorized: It takes and returns arrays, one value per point. One that raises is called again with smaller
-            parts until the guilty points are known, so it should rather return NaN where it has no answer.
+            parts until the guilty points are known, so it should rather return NaN where it has no answer. How many
+            points a call has depends on its speed: only a function that answers to the last digit whatever points are
+            beside one makes a synchronous scan that repeats bit for bit.
         path: Folders to import from first. In a file, the folder of that file is always among them.
         timeout_s: Of one call: one point, or one batch of a vectorised function.
         memory_limit_gib: Address space of its process, Python and its libraries included (about 0.3 GiB with NumPy).

@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 from peers.recorder import BudgetSpent, Recorder  # noqa: E402
-from problems import ALL, PROBLEMS  # noqa: E402
+from problems import ALL, PRACTICE, PROBLEMS  # noqa: E402
 from problems.problem import IDEAL_COVERAGE, REFERENCES, Reference  # noqa: E402
 from problems.shells import on_small_island  # noqa: E402
 from score import Log, curves, ends, good_points, score  # noqa: E402
@@ -132,6 +132,16 @@ def test_the_good_fraction_is_what_random_points_find(name):
                 < problem.threshold_value).sum())
     expected = n * problem.reference.fraction
     assert abs(good - expected) < 5 * np.sqrt(expected)
+
+
+@pytest.mark.parametrize("name", PRACTICE)
+def test_what_practice_says_of_a_point_does_not_depend_on_others(name):
+    """To the last digit: else searches on it do not repeat."""
+    problem = ALL[name]
+    u = np.random.default_rng(3).random((64, problem.space.n_params))
+    together, alone = problem.observables(u), [problem.observables(u[i : i + 1]) for i in range(len(u))]
+    for observable, values in together.items():
+        np.testing.assert_array_equal(values, [own[observable][0] for own in alone])
 
 
 def test_the_small_island_has_two_percent():
