@@ -3,7 +3,8 @@
 After a bootstrap, every round (i) learns a surrogate of each observable, with what the newest rows showed of its skill
 (`raydnnr.surrogates.learning`); (ii) shares the round among the sources by the new coverage per evaluation that each of
 them brought lately (`raydnnr.search.bandit`); (iii) asks each source for its points (`raydnnr.search.sources`), which
-keep away from good, pending and already chosen ones. A round depends on the seed and the finished rows alone.
+keep away from good, pending and already chosen ones. Sources that stand in for a surrogate take part until one is
+trusted, and again while a search for good points is stuck. A round depends on the seed and the finished rows alone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from raydnnr.search.reliability import Reliability
 from raydnnr.search.samplers import sobol_points
 from raydnnr.search.scene import Scene
 from raydnnr.search.sources import KINDS as SOURCES
-from raydnnr.search.sources import Source
+from raydnnr.search.sources import Evolution, Frontier, Local, Region, Source
 from raydnnr.surrogates.memo import Memo
 
 if TYPE_CHECKING:  # they load torch, which a command that only reads a config has no use for
@@ -165,10 +166,13 @@ class Hybrid:
         """Points of the unit cube and the source of each."""
         sources = {word: source for word, source in self._sources().items()
                    if not (source.is_over(scene) or (scene.emulator is None and source.needs_surrogate))}
-        floors = {word: source.floor for word, source in sources.items()}
         past = bandit.History(scene.u, scene.violation, scene.nll < scene.threshold, view.rounds(), view.origins())
+        trusted = not skill.ranking < NO_SKILL or _earns_trust(past, sources)
+        if trusted and not (scene.few_good and scene.is_stuck):
+            sources = _without_stand_ins(sources)
+        floors = {word: source.floor for word, source in sources.items()}
         parts = bandit.shares(past, floors)
-        if skill.ranking < NO_SKILL and not _earns_trust(past, sources):
+        if not trusted:
             parts = _without_trust(parts, floors, sources)
         origin: list[str] = []
         numbers = bandit.whole_numbers(parts, n_points)
@@ -204,6 +208,15 @@ def _earns_trust(past: bandit.History, sources: Mapping[str, Source]) -> bool:
     chosen = np.isin(past.origin[recent], [word for word, source in sources.items() if source.needs_surrogate])
     good = past.good[recent]
     return bool(chosen.any()) and (bool(chosen.all()) or good[chosen].mean() > good[~chosen].mean())
+
+
+def _without_stand_ins(sources: Mapping[str, Source]) -> dict[str, Source]:
+    """Sources without those that stand in for a surrogate, which waste more points than any that it leads; with them
+    where none of these fills the region.
+    """
+    if not any(isinstance(source, Region | Frontier) for source in sources.values()):
+        return dict(sources)
+    return {word: source for word, source in sources.items() if not isinstance(source, Local | Evolution)}
 
 
 def _without_trust(parts: Mapping[str, float], floors: Mapping[str, float],

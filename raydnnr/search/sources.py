@@ -2,7 +2,7 @@
 
 A source is a kind: its fields are its settings, `propose` does the work, and its ``floor`` is the share of every round
 that it keeps however little it brought lately (`raydnnr.search.bandit`). Sources that need no surrogate (`Explore`,
-`Local`, `Evolution`) are what a scan falls back on where no surrogate has skill.
+`Local`, `Evolution`) are what a scan falls back on where no surrogate has skill; the last two rest while one is trusted.
 
 Shapes: **P** parameters, **n** points asked for, **C** candidates.
 """

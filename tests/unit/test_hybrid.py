@@ -192,9 +192,30 @@ def test_a_proposal_says_what_it_expects(rows):
     assert RING.space.contains(proposal.x).all()
 
 
-def test_every_source_keeps_its_floor(rows):
+def test_every_source_that_takes_part_keeps_its_floor(rows):
     proposal = Hybrid(**SMALL, sources=tuple(SOURCES), floors=dict.fromkeys(SOURCES, 0.1)).propose(RING, rows, 4, 60)
-    assert min(Counter(proposal.origin)[word] for word in ("explore", "local", "evolution", "tournament")) >= 5
+    assert min(Counter(proposal.origin)[word] for word in ("explore", "frontier", "tournament", "region")) >= 5
+
+
+def test_what_stands_in_for_a_surrogate_rests_while_one_is_trusted(rows, monkeypatch):
+    floors = dict.fromkeys(SOURCES, 0.1)
+    trusted = Hybrid(**SMALL, floors=floors).propose(RING, rows, 4, 60)
+    assert not {"local", "evolution"} & set(trusted.origin)
+    alone = Hybrid(**SMALL, sources=("explore", "local", "evolution", "tournament")).propose(RING, rows, 4, 60)
+    assert {"local", "evolution"} <= set(alone.origin)  # nobody else fills the region
+
+    monkeypatch.setattr(learning, "_ranking", lambda *args: 0.5)
+    monkeypatch.setattr(hybrid, "_earns_trust", lambda *args: False)
+    doubted = Hybrid(**SMALL, floors=floors).propose(RING, rows, 4, 60)
+    assert {"local", "evolution"} <= set(doubted.origin)
+
+
+@pytest.mark.parametrize("is_stuck", [True, False])
+def test_what_stands_in_comes_back_where_a_search_for_good_points_is_stuck(rows, monkeypatch, is_stuck):
+    monkeypatch.setattr(hybrid.Scene, "is_stuck", is_stuck)
+    never = replace(RING, threshold_value=-1.0)
+    proposal = Hybrid(**SMALL, floors=dict.fromkeys(SOURCES, 0.1)).propose(never, rows, 4, 60)
+    assert ({"local", "evolution"} <= set(proposal.origin)) == is_stuck
 
 
 # ---- ablations
