@@ -2,7 +2,7 @@
 
 A source is a kind: its fields are its settings, `propose` does the work, and its ``floor`` is the share of every round
 that it keeps however little it brought lately (`raydnnr.search.bandit`). Sources that need no surrogate (`Explore`,
-`Local`, `Evolution`) are what a scan falls back on where no surrogate has skill; the last two rest while one is trusted.
+`Local`, `Evolution`) are what a scan falls back on where none has skill; the last two rest while one is trusted.
 
 Shapes: **P** parameters, **n** points asked for, **C** candidates.
 """
@@ -36,6 +36,7 @@ APART = 0.05  # that predicted valleys are taken for different ones, times the r
 MAX_DESCENDED = 300  # before there are good points
 MAX_FAR, MAX_REDRAWN = 450, 250  # candidates of the frontier
 LEAST_CHANCE = 0.002  # that frontier gives any candidate
+CAUTION = 2.0  # of frontier, with which a chance counts
 
 
 class Source(Protocol):
@@ -207,9 +208,9 @@ class Region(_Floored):
 class Frontier(_Floored):
     """Where else the good region may be: candidates that do not start from good points, uncertain ones welcome.
 
-    It picks by the expected gain of coverage: a place far from all good points is worth a try at a low chance, and a
-    miss there teaches the surrogate most. While good points are few, it looks at the valleys that points from all over
-    the cube fall into.
+    It picks by the expected gain of coverage times the chance to be good: a place far from all good points is worth a
+    try at a lower chance than `Region` takes, and a miss there teaches the surrogate most. While good points are few,
+    it looks at the valleys that points from all over the cube fall into.
     """
 
     floor: float = 0.08
@@ -225,7 +226,7 @@ class Frontier(_Floored):
             return by_draws(scene, scene.projected[0], n)
         candidates = np.concatenate([scene.far_cloud[:MAX_FAR], redrawn(scene.parents(MAX_REDRAWN), scene.rng)])
         chance = scene.p_good(candidates) + LEAST_CHANCE
-        return candidates[expected_coverage_gain(candidates, chance, scene.known, n)]
+        return candidates[expected_coverage_gain(candidates, chance, scene.known, n, CAUTION)]
 
 
 @dataclass(frozen=True, kw_only=True)

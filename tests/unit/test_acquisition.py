@@ -105,13 +105,13 @@ def gain(candidates, chance, known, chosen):
     return float(chance @ (nearest(known) - nearest(np.concatenate([known, candidates[chosen]]))))
 
 
-@given(scenes())
-def test_the_first_pick_is_the_one_of_the_highest_expected_gain(scene):
+@given(scenes(), st.sampled_from([1.0, 2.0]))
+def test_the_first_pick_is_the_one_of_the_highest_expected_gain(scene, caution):
     candidates, chance, known, _ = scene
     if not len(candidates):
         return
-    expected = [chance[c] * gain(candidates, chance, known, [c]) for c in range(len(candidates))]
-    first = expected_coverage_gain(candidates, chance, known, 1)[0]
+    expected = [chance[c] ** caution * gain(candidates, chance, known, [c]) for c in range(len(candidates))]
+    first = expected_coverage_gain(candidates, chance, known, 1, caution)[0]
     assert expected[first] >= max(expected) - 1e-4 * (1 + max(expected))
 
 
