@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # they load torch, which a command that only reads a config h
 
 SURROGATES = ("mixed", "gaussian_process", "ensemble")
 NO_SKILL = 0.55  # ranking of new rows below which the surrogate proposes no more than its floors, unless it is good
+MOSTLY = 0.5  # of its points good: a surrogate that others need not stand in for, whatever its ranking
 FREE_PHYSICS = 20_000  # points wanted at once from which physics is so fast that nothing is gained by larger rounds
 FINITE = 1e300  # what an infinite threshold (every ok point is good, or none) is taken for
 LARGEST_GROWTH = 0.25  # of the rows by one round, where the slots want that many
@@ -167,8 +168,9 @@ class Hybrid:
         sources = {word: source for word, source in self._sources().items()
                    if not (source.is_over(scene) or (scene.emulator is None and source.needs_surrogate))}
         past = bandit.History(scene.u, scene.violation, scene.nll < scene.threshold, view.rounds(), view.origins())
-        trusted = not skill.ranking < NO_SKILL or _earns_trust(past, sources)
-        if trusted and not (scene.few_good and scene.is_stuck):
+        has_skill = not skill.ranking < NO_SKILL
+        trusted = has_skill or _earns_trust(past, sources)
+        if (has_skill or _earns_trust(past, sources, MOSTLY)) and not (scene.few_good and scene.is_stuck):
             sources = _without_stand_ins(sources)
         floors = {word: source.floor for word, source in sources.items()}
         parts = bandit.shares(past, floors)
@@ -200,14 +202,16 @@ class Hybrid:
         return sources
 
 
-def _earns_trust(past: bandit.History, sources: Mapping[str, Source]) -> bool:
-    """Whether points that were chosen by a surrogate were lately good more often than others: among those alone, all of
-    which it took for good, its ranking may be bad all the same.
+def _earns_trust(past: bandit.History, sources: Mapping[str, Source], least: float = 0.0) -> bool:
+    """Whether points that were chosen by a surrogate were lately good more often than others, and a share of them at
+    ``least``: among those alone, all of which it took for good, its ranking may be bad all the same.
     """
     recent = slice(-bandit.HALF_LIFE, None)
     chosen = np.isin(past.origin[recent], [word for word, source in sources.items() if source.needs_surrogate])
     good = past.good[recent]
-    return bool(chosen.any()) and (bool(chosen.all()) or good[chosen].mean() > good[~chosen].mean())
+    if not chosen.any() or good[chosen].mean() < least:
+        return False
+    return bool(chosen.all()) or bool(good[chosen].mean() > good[~chosen].mean())
 
 
 def _without_stand_ins(sources: Mapping[str, Source]) -> dict[str, Source]:

@@ -210,6 +210,16 @@ def test_what_stands_in_for_a_surrogate_rests_while_one_is_trusted(rows, monkeyp
     assert {"local", "evolution"} <= set(doubted.origin)
 
 
+@pytest.mark.parametrize("mostly_good", [True, False])
+def test_what_stands_in_rests_without_skill_only_where_the_surrogate_is_mostly_right(rows, monkeypatch, mostly_good):
+    monkeypatch.setattr(learning, "_ranking", lambda *args: 0.5)
+    good = (rows.nll < RING.threshold_value) & (rows.status == Status.OK)
+    led = good | (np.zeros(len(good), bool) if mostly_good else np.cumsum(~good) <= 2 * good.sum())
+    view = replace(rows, origin=led.astype(np.int16), words=("explore", "region"))
+    proposal = Hybrid(**SMALL, floors=dict.fromkeys(SOURCES, 0.1)).propose(RING, view, 4, 60)
+    assert ({"local", "evolution"} <= set(proposal.origin)) != mostly_good
+
+
 @pytest.mark.parametrize("is_stuck", [True, False])
 def test_what_stands_in_comes_back_where_a_search_for_good_points_is_stuck(rows, monkeypatch, is_stuck):
     monkeypatch.setattr(hybrid.Scene, "is_stuck", is_stuck)
